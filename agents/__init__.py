@@ -1,0 +1,1 @@
+"""Example agents; copy one and change it."""

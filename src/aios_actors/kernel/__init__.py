@@ -1,0 +1,1 @@
+"""The kernel: one module or package an actor; `kernel.py` is their supervision tree, as data."""

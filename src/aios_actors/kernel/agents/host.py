@@ -1,0 +1,186 @@
+"""The agent host: makes agents, hands them tasks one at a time, and keeps who waits for whom.
+
+An agent whose code raises is made anew, and its asker gets AgentFailed. Agents that an agent made end with the task for
+which it made them. An agent that asks another waits for it; an ask that would close a circle of waiting is refused.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from aios_actors.actors import ActorDied, Backoff, ChildSpec, MailboxSpec, Refusal, SupervisorSpec, handler
+from aios_actors.kernel.access import AgentRights, Register, Unregister
+from aios_actors.kernel.accounts import Account, Accounts
+from aios_actors.kernel.agents.messages import AgentKind, EndTasks, Finished, RefuseTasks, RunTask
+from aios_actors.kernel.agents.pool import Assignment, Hosted, Pool
+from aios_actors.kernel.service import KernelActor
+from aios_actors.syscalls.agent import AgentInfo, AskAgent, ListAgents, Perform, SpawnAgent
+from aios_actors.syscalls.errors import AgentFailed, NodeStopping, NotFound, WaitCycle
+
+log = structlog.get_logger(__name__)
+
+
+class AgentHost(KernelActor):
+    """Makes agents and brings tasks to them."""
+
+    mailbox = MailboxSpec(capacity=32_768)
+    # A crash ends one task of one agent; however many do, no other agent is to suffer for it.
+    supervision = SupervisorSpec(intensity=1_000_000, backoff=Backoff(initial_s=0.0, max_s=0.0))
+
+    def __init__(self, kinds: Mapping[str, AgentKind], accounts: Accounts) -> None:
+        """`kinds`: the config's agents by name."""
+        self._accounts = accounts
+        self._pools = {name: Pool(kind) for name, kind in kinds.items()}
+        self._agents: dict[str, Hosted] = {}
+        self._refusing = False
+
+    async def started(self) -> None:
+        """Makes the agents of the config."""
+        for pool in self._pools.values():
+            for _ in range(pool.kind.config.count):
+                pool.join(await self._make(pool, parent=""))
+
+    async def _make(self, pool: Pool, parent: str) -> Hosted:
+        kind, name = pool.kind, pool.new_name(child=bool(parent))
+        rights = AgentRights(name, kind.tools, kind.config.delegates, kind=kind.name, parent=parent)
+        await self.system.actor_of("access").ask(Register(rights))
+        spec = ChildSpec(factory=kind.make, args=(name,), name=name, restart="permanent")
+        hosted = self._agents[name] = Hosted(name, kind, await self.spawn(spec), parent)
+        return hosted
+
+    @handler
+    def run_task(self, message: RunTask) -> None:
+        """Queues a task of the run."""
+        self._accounts.queued(message.kind, message.task)
+        self._assign(message.kind, Assignment(message.input, self.defer(), number=message.task))
+
+    @handler
+    def ask_agent(self, call: AskAgent) -> None:
+        """Queues a task that one agent has for another."""
+        caller = self.caller
+        self._refuse_cycle(caller, call.agent)
+        self._assign(call.agent, Assignment(call.task, self.defer(), asker=caller))
+
+    def _assign(self, target: str, assignment: Assignment) -> None:
+        """To an agent by its name, or to any of a kind."""
+        hosted = self._agents.get(target)
+        if self._refusing:
+            assignment.reply.fail(NodeStopping("the node is shutting down; it takes no new tasks"))
+        elif hosted is not None:
+            hosted.queue.append(assignment)
+            if hosted.busy is None:
+                self._next(hosted)
+        elif target in self._pools:
+            idle = self._pools[target].submit(assignment)
+            if idle is not None:
+                self._next(idle)
+        else:
+            assignment.reply.fail(NotFound(f"no agent named {target!r}; there are: {', '.join(self._agents)}"))
+
+    def _next(self, hosted: Hosted) -> None:
+        """Gives an agent the next task that waits for it or its kind."""
+        assignment = self._pools[hosted.kind.name].take(hosted)
+        if assignment is not None:
+            assignment.task = self.start_task(self._work(hosted, assignment), name=f"work-{hosted.name}")
+            assignment.reply.on_cancel(assignment.task.cancel)
+
+    async def _work(self, hosted: Hosted, assignment: Assignment) -> None:
+        """One task on one agent, from its start to its reply."""
+        self._accounts.begin(hosted.name, assignment.number)
+        try:
+            answer = await hosted.ref.ask(Perform(assignment.input), timeout=hosted.kind.config.seconds)
+        except asyncio.CancelledError:
+            # The asker gave up, or has been answered by `end_tasks`: the agent is free. Otherwise the host itself ends.
+            if assignment.reply.done:
+                self._end_work(hosted, "cancelled")
+            raise
+        except Refusal as refusal:
+            error = self._agent_failed(hosted, refusal) if isinstance(refusal, ActorDied) else refusal
+            account = self._end_work(hosted, str(error))
+            if assignment.number is None:
+                assignment.reply.fail(error)
+            else:
+                assignment.reply.send(Finished(hosted.name, None, str(error), account))
+        else:
+            account = self._end_work(hosted)
+            assignment.reply.send(answer if assignment.number is None else Finished(hosted.name, answer, "", account))
+
+    def _end_work(self, hosted: Hosted, error: str = "") -> Account:
+        """The agent's task is over: its account is closed, its children end, and it takes the next task."""
+        hosted.busy = None
+        self._end_children(hosted)
+        account = self._accounts.end(hosted.name, error)
+        if hosted.name in self._agents:
+            self._next(hosted)
+        return account
+
+    def _agent_failed(self, hosted: Hosted, died: ActorDied) -> AgentFailed:
+        cause = died.__cause__
+        log.warning("agent failed", agent=hosted.name, exc_info=cause)
+        why = f"{type(cause).__name__}: {cause}" if cause else str(died)
+        return AgentFailed(f"agent {hosted.name!r} failed: {why}")
+
+    def _end_children(self, hosted: Hosted) -> None:
+        """The agents that it made for its task end with the task."""
+        for child in hosted.children:
+            self._end_children(child)
+            del self._agents[child.name]
+            child.ref.kill()
+            self.system.actor_of("access").tell(Unregister(child.name))
+            for assignment in child.queue:
+                assignment.reply.fail(AgentFailed(f"agent {child.name!r} has ended with the task it was made for"))
+        hosted.children.clear()
+
+    def _refuse_cycle(self, caller: str, target: str) -> None:
+        """Raises WaitCycle if every agent that could do the task already waits, directly or not, for the caller."""
+        chain = self._askers(caller)
+        named = self._agents.get(target)
+        could = {named.name} if named else {h.name for h in self._pools[target].members} if target in self._pools else set()
+        if could and could <= set(chain):
+            circle = " -> ".join((*reversed(chain[: max(map(chain.index, could)) + 1]), target))
+            raise WaitCycle(f"agent {caller!r} cannot ask {target!r}, which already waits for it: {circle}")
+
+    def _askers(self, agent: str) -> list[str]:
+        """The agent, the one that waits for it, the one that waits for that, and so on."""
+        chain = [agent]
+        while (hosted := self._agents.get(chain[-1])) and hosted.busy and hosted.busy.asker:
+            chain.append(hosted.busy.asker)
+        return chain
+
+    @handler
+    async def spawn_agent(self, call: SpawnAgent) -> str:
+        """Makes an agent that belongs to the caller and ends with the caller's task."""
+        pool = self._pools.get(call.kind)
+        if pool is None:
+            raise NotFound(f"no agent {call.kind!r} in the config; there are: {', '.join(self._pools)}")
+        maker = self._agents.get(self.caller)
+        child = await self._make(pool, parent=self.caller)
+        if maker is not None:
+            maker.children.append(child)
+        return child.name
+
+    @handler
+    def list_agents(self, call: ListAgents) -> tuple[AgentInfo, ...]:
+        """All agents."""
+        return tuple(
+            AgentInfo(h.name, h.kind.description, "running" if h.busy else "idle", h.parent)
+            for h in self._agents.values()
+        )
+
+    @handler
+    def refuse_tasks(self, message: RefuseTasks) -> None:
+        """Lets running tasks end, and no other begin."""
+        self._refusing = True
+        for pool in self._pools.values():
+            for assignment in pool.drain():
+                assignment.reply.fail(NodeStopping("the node is shutting down; this task had not begun"))
+
+    @handler
+    def end_tasks(self, message: EndTasks) -> None:
+        """Ends what still runs; what an agent was asked by another ends with the asker's own."""
+        error = NodeStopping("the node was shut down before this task ended")
+        for hosted in self._agents.values():
+            if hosted.busy is not None and hosted.busy.task is not None:
+                hosted.busy.reply.fail(error)
+                hosted.busy.task.cancel()

@@ -1,0 +1,85 @@
+"""The actor that stands for one worker process.
+
+It starts the process, passes frames both ways and watches that the process answers. It ends when the process ends: with
+a crash if that was not asked for. The LLM core monitors it and decides whether there will be another.
+"""
+
+from pathlib import Path
+
+import structlog
+
+from aios_actors.actors import Actor, ActorRef, MailboxSpec, handler
+from aios_actors.engine.protocol import Loading, Ping, Pong, Ready, Start, StartFailed, Step
+from aios_actors.engine.spec import WorkerSpec
+from aios_actors.kernel.llm_core.messages import Beat, Send, Stepped, WorkerReady, WorkerUnfit
+from aios_actors.kernel.llm_core.process import WorkerGone, WorkerProcess, open_worker
+
+HEARTBEAT_S = 5.0
+"""Seconds between heartbeats. A worker answers between two steps; no step takes as long as two of these."""
+
+log = structlog.get_logger(__name__)
+
+
+class WorkerLink(Actor):
+    """One incarnation of one worker."""
+
+    mailbox = MailboxSpec(capacity=65_536)
+    restart = "temporary"
+
+    def __init__(self, worker: int, spec: WorkerSpec, folder: Path, core: ActorRef) -> None:
+        """`worker` is its number, `folder` the place for its socket, `core` who is told of its frames."""
+        self._worker = worker
+        self._spec = spec
+        self._folder = folder
+        self._core = core
+        self._process: WorkerProcess | None = None
+        self._beats = 0
+        self._heard = True
+
+    async def started(self) -> None:
+        """Starts the process in a task, so that frames flow while messages are handled."""
+        self.start_task(self._serve(), name="serve")
+
+    async def _serve(self) -> None:
+        async with open_worker(self._folder, f"worker-{self._worker}") as process:
+            process.send(Start(self._spec))
+            log.info("worker started", worker=self._worker, pid=process.pid, model=self._spec.name)
+            async for frame in process.frames():
+                self._heard = True
+                match frame:
+                    case Step(events):
+                        await self._core.send(Stepped(self._worker, events))
+                    case Loading(progress):
+                        log.debug("worker loads", worker=self._worker, progress=progress)
+                    case Ready(model):
+                        self._process = process
+                        self.timers.start("beat", HEARTBEAT_S, Beat())
+                        await self._core.send(WorkerReady(self._worker, process.pid, model))
+                    case StartFailed(code, message):
+                        await self._core.send(WorkerUnfit(self._worker, code, message))
+                        self.ref.stop()
+                        return
+                    case Pong(_, stats):
+                        log.debug("worker lives", worker=self._worker, steps=stats.steps, running=stats.running)
+            self._process = None
+            raise WorkerGone(f"worker {self._worker} {await process.exit_status()}")
+
+    @handler
+    def send_frame(self, message: Send) -> None:
+        """Passes a frame on; one for a worker that is going down is dropped, since its requests are lost anyway."""
+        if self._process is not None:
+            self._process.send(message.frame)
+
+    @handler
+    def beat(self, message: Beat) -> None:
+        """Kills a worker that said nothing since the last heartbeat."""
+        if self._process is None:
+            return
+        if not self._heard:
+            log.warning("worker hangs", worker=self._worker, seconds=HEARTBEAT_S)
+            self._process.kill()
+            return
+        self._heard = False
+        self._beats += 1
+        self._process.send(Ping(self._beats))
+        self.timers.start("beat", HEARTBEAT_S, message)

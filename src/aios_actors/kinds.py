@@ -1,0 +1,43 @@
+"""From the config's entries to what the kernel makes agents from, and to the tools that there are."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from aios_actors.actors import ActorRef
+from aios_actors.config.classes import load_class, load_module
+from aios_actors.config.structs import AgentConfig, Config
+from aios_actors.engine.messages import Sampling
+from aios_actors.kernel.agents import AgentKind
+from aios_actors.sdk import Agent, AgentSetup, Tool
+
+
+def agent_kinds(config: Config, kernel: Callable[[], ActorRef]) -> dict[str, AgentKind]:
+    """The config's agents by name. `kernel` finds the scheduler once the node has started."""
+    return {name: _kind(name, entry, load_class(entry.class_), kernel) for name, entry in config.agents.items()}
+
+
+def _kind(name: str, entry: AgentConfig, cls: type[Agent], kernel: Callable[[], ActorRef]) -> AgentKind:
+    tools = entry.tools if entry.tools is not None else tuple(_tool_name(each) for each in cls.tools)
+
+    def make(agent: str) -> Agent:
+        made = cls(**entry.options)
+        sampling = Sampling(**msgspec.structs.asdict(entry.sampling))
+        made.connect(AgentSetup(agent, kernel(), entry.model, sampling, entry.system, tools, entry.max_steps))
+        return made
+
+    description = (cls.__doc__ or "").strip().partition("\n")[0]
+    return AgentKind(name, entry, make, description, tools)
+
+
+def user_tools(config: Config) -> Iterator[Tool[..., Any]]:
+    """The tools of the modules that the config names, and those in the agents' classes."""
+    for module in config.tools.modules:
+        yield from (each for each in vars(load_module(module)).values() if isinstance(each, Tool))
+    for entry in config.agents.values():
+        yield from (each for each in load_class(entry.class_).tools if isinstance(each, Tool))
+
+
+def _tool_name(declared: "Tool[..., Any] | str") -> str:
+    return declared if isinstance(declared, str) else declared.name

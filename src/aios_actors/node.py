@@ -1,0 +1,160 @@
+"""A node: one process, one event loop, the kernel with its workers, and the agents of one config. It owns everything."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import msgspec
+
+from aios_actors.actors import ActorSystem, Refusal
+from aios_actors.config.structs import Config, ModelConfig, WorkerConfig
+from aios_actors.engine.spec import WorkerSpec
+from aios_actors.kernel.accounts import Accounts
+from aios_actors.kernel.agents import EndTasks, RefuseTasks, RunTask
+from aios_actors.kernel.kernel import KERNEL, kernel_specs
+from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, WorkerState
+from aios_actors.kernel.tool import ToolRegistry
+from aios_actors.kinds import agent_kinds, user_tools
+from aios_actors.observe.events import TaskEvent, TaskResult
+
+
+class Node:
+    """An async context manager: entering starts the kernel and waits until every worker serves; leaving stops all.
+
+    Args:
+        config: a config without mistakes, see `load_config`.
+        models: path of the GGUF of each model that a worker serves.
+        data: folder of what outlives the node; made if there is none.
+        watch: told of each change in a task's progress.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        models: Mapping[str, Path],
+        *,
+        data: Path,
+        watch: Callable[[TaskEvent], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._models = models
+        self._data = data
+        self._accounts = Accounts(watch)
+        self._draining = anyio.Event()
+        self.system = ActorSystem("node", supervision=KERNEL)
+
+    async def __aenter__(self) -> Self:
+        """Starts the node. Raises ModelUnavailable if a worker cannot serve its model."""
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._sockets = Path(tempfile.mkdtemp(prefix="aios-"))
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        config = self._config
+        kinds = agent_kinds(config, lambda: self.system.actor_of("scheduler"))
+        workers = [self._worker_spec(worker) for worker in config.workers for _ in range(worker.count)]
+        tools = ToolRegistry(user_tools(config), config.tools.limits)
+        for spec in kernel_specs(config, workers, kinds, tools, self._accounts, self._data, self._sockets):
+            await self.system.spawn_spec(spec)
+        await self.system.actor_of("llm_core").ask(AwaitReady())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._stop()
+
+    async def _stop(self) -> None:
+        await self.system.shutdown()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    async def workers(self) -> tuple[WorkerState, ...]:
+        """What every worker does now."""
+        return await self.system.actor_of("llm_core").ask(ListWorkers())
+
+    def stop_accepting(self) -> None:
+        """No task begins any more; `run_tasks` returns when those that run have ended, or `drain_s` is over."""
+        self._draining.set()
+
+    async def run_tasks(self, on_result: Callable[[TaskResult], None]) -> tuple[TaskResult, ...]:
+        """Runs all tasks of the config at the same time.
+
+        Args:
+            on_result: called with each task's result as it ends.
+
+        Returns:
+            The results in the config's order.
+        """
+        inputs = [(task.agent, task.input) for task in self._config.tasks for _ in range(task.repeat)]
+        results: dict[int, TaskResult] = {}
+        began = self.system.now()
+
+        async def run(number: int, agent: str, text: str) -> None:
+            results[number] = await self._run_task(number, agent, text, began)
+            on_result(results[number])
+
+        async with anyio.create_task_group() as watch:
+            watch.start_soon(self._drain)
+            async with anyio.create_task_group() as tasks:
+                for number, (agent, text) in enumerate(inputs):
+                    tasks.start_soon(run, number, agent, text)
+            watch.cancel_scope.cancel()
+        return tuple(results[number] for number in sorted(results))
+
+    async def _drain(self) -> None:
+        """Once no task is to begin any more: those that wait are refused, those that run get `drain_s`."""
+        await self._draining.wait()
+        host = self.system.actor_of("agents")
+        await host.ask(RefuseTasks())
+        await anyio.sleep(self._config.node.drain_s)
+        await host.ask(EndTasks())
+
+    async def _run_task(self, number: int, agent: str, text: str, began: float) -> TaskResult:
+        try:
+            done = await self.system.actor_of("agents").ask(RunTask(number, agent, text))
+        except Refusal as error:
+            return TaskResult(agent, text, None, str(error), self.system.now() - began, 0.0, 0, 0, 0, 0)
+        use = done.account.usage
+        return TaskResult(
+            agent=done.agent,
+            task=text,
+            answer=None if done.error else _as_text(done.answer),
+            error=done.error,
+            turnaround_s=self.system.now() - began,
+            waiting_s=use.waiting_s,
+            tokens_in=use.tokens_in,
+            tokens_out=use.tokens_out,
+            tokens_cached=use.tokens_cached,
+            tool_calls=done.account.tool_calls,
+        )
+
+    def _worker_spec(self, worker: WorkerConfig) -> WorkerSpec:
+        model = self._config.models.get(worker.model, ModelConfig())
+        return WorkerSpec(
+            model_path=str(self._models[worker.model]),
+            name=worker.model,
+            context=model.context,
+            sequences=worker.sequences,
+            batch=worker.batch,
+            threads=worker.threads,
+            gpu_layers=worker.gpu_layers,
+            device=worker.device,
+            tensor_split=worker.split,
+            kv_type_k=worker.kv_type,
+            kv_type_v=worker.kv_type,
+            flash_attention=worker.flash_attention,
+        )
+
+
+def _as_text(answer: Any) -> str:
+    """An agent's answer as it is shown: text as it is, all else as JSON."""
+    return answer if isinstance(answer, str) else msgspec.json.encode(answer, enc_hook=str).decode()

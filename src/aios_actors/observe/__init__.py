@@ -1,0 +1,1 @@
+"""What one sees of a running node: logs and progress."""

@@ -1,0 +1,124 @@
+"""`self.llm`: chat, questions with typed answers, streams."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar, overload
+
+import anyio
+import msgspec
+
+from aios_actors.actors import ActorRef
+from aios_actors.engine.messages import ChatMessage, Choice, Constraint, JsonSchema, Sampling, ToolCalls, ToolSchema
+from aios_actors.syscalls.errors import GenerationFailed
+from aios_actors.syscalls.llm import Chat, ChatReply
+
+T = TypeVar("T")
+
+
+class LlmClient:
+    """The LLM as an agent sees it."""
+
+    def __init__(self, kernel: ActorRef, model: str, sampling: Sampling, system_prompt: str) -> None:
+        self._kernel = kernel
+        self._model = model
+        self._sampling = sampling
+        self.system_prompt = system_prompt
+
+    def opening(self, task: str) -> list[ChatMessage]:
+        """The first messages of a conversation about `task`: the system prompt, if there is one, and the task."""
+        system = [ChatMessage("system", self.system_prompt)] if self.system_prompt else []
+        return [*system, ChatMessage("user", task)]
+
+    async def chat(
+        self,
+        messages: Sequence[ChatMessage] | str,
+        *,
+        tools: Sequence[ToolSchema] = (),
+        constraint: Constraint | None = None,
+        conversation: str = "main",
+        model: str = "",
+        **sampling: Any,
+    ) -> ChatReply:
+        """Completes a conversation.
+
+        Args:
+            messages: the conversation; a string is a task, and gets the agent's system prompt before it. None at all
+                go on with the tokens of `conversation`, for instance those of a restored snapshot.
+            tools: tools that the model may call.
+            constraint: a form that the text must have. With tools and none given, the model can write text or a call
+                that fits a tool's schema, and nothing else.
+            conversation: name of the context whose KV this call can go on from.
+            model: a model of the config, if not the agent's.
+            sampling: fields of `Sampling` that differ from the agent's, such as `temperature=0.7`.
+
+        Raises:
+            ModelUnavailable, GenerationFailed, NotFound, Busy: see `aios_actors.syscalls.errors`.
+        """
+        call = self._call(messages, tools, constraint, conversation, model, sampling)
+        return await self._kernel.ask(call)
+
+    @overload
+    async def ask(self, question: str) -> str: ...
+    @overload
+    async def ask(self, question: str, *, returns: type[T], **sampling: Any) -> T: ...
+
+    async def ask(self, question: str, *, returns: type[Any] = str, **sampling: Any) -> Any:
+        """Asks one question, without tools.
+
+        Args:
+            question: the question.
+            returns: type of the answer: `str`, or any type that msgspec can decode from JSON (a Struct, `list[int]`);
+                the model can then write nothing else.
+            sampling: see `chat`.
+
+        Raises:
+            GenerationFailed: the answer did not end within `max_tokens`; and the errors of `chat`.
+        """
+        if returns is str:
+            return (await self.chat(question, **sampling)).text
+        constraint = JsonSchema(msgspec.json.schema(returns))
+        reply = await self.chat(question, constraint=constraint, **sampling)
+        try:
+            return msgspec.json.decode(reply.text, type=returns)
+        except msgspec.MsgspecError as error:
+            raise GenerationFailed(f"the answer is no {returns.__name__} ({reply.finish} after {reply.usage.tokens_out} tokens): {error}") from error
+
+    async def choose(self, question: str, options: Sequence[str], **sampling: Any) -> str:
+        """Asks a question whose answer is one of `options`."""
+        return (await self.chat(question, constraint=Choice(tuple(options)), **sampling)).text
+
+    async def stream(self, messages: Sequence[ChatMessage] | str, **options: Any) -> AsyncIterator[str]:
+        """Like `chat`, but yields pieces of text as they come. Leaving the loop early cancels the call."""
+        send, receive = anyio.create_memory_object_stream[str](max_buffer_size=float("inf"))
+        call = self._call(messages, (), None, options.pop("conversation", "main"), options.pop("model", ""), options)
+        call = msgspec.structs.replace(call, on_text=send.send_nowait)
+
+        async def run() -> None:
+            with send:
+                await self._kernel.ask(call)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            with receive:
+                async for piece in receive:
+                    yield piece
+            group.cancel_scope.cancel()
+
+    def _call(
+        self,
+        messages: Sequence[ChatMessage] | str,
+        tools: Sequence[ToolSchema],
+        constraint: Constraint | None,
+        conversation: str,
+        model: str,
+        sampling: dict[str, Any],
+    ) -> Chat:
+        if isinstance(messages, str):
+            messages = self.opening(messages)
+        return Chat(
+            messages=tuple(messages),
+            tools=tuple(tools),
+            model=model or self._model,
+            sampling=msgspec.structs.replace(self._sampling, **sampling) if sampling else self._sampling,
+            constraint=constraint or (ToolCalls() if tools else None),
+            conversation=conversation,
+        )

@@ -1,0 +1,1 @@
+"""The protocol between agents and the kernel: one module of message Structs a service."""

@@ -1,0 +1,79 @@
+"""Syscalls of the LLM: one chat completion, with tools, constraints and streaming."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+
+from aios_actors.engine.messages import ChatMessage, Constraint, Sampling, ToolCall, ToolSchema
+from aios_actors.syscalls.base import Syscall
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a call cost.
+
+    Attributes:
+        tokens_in: tokens of the prompt.
+        tokens_cached: those of them whose KV was at hand.
+        tokens_out: tokens generated.
+        waiting_s: seconds from the call's arrival to its first step on a worker, and between its slices.
+        turnaround_s: seconds from the call's arrival to its reply.
+        preemptions: how often it was taken off a worker for another call.
+        restarts: how often it was started anew because its worker died.
+    """
+
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    tokens_out: int = 0
+    waiting_s: float = 0.0
+    turnaround_s: float = 0.0
+    preemptions: int = 0
+    restarts: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """The sum, field by field."""
+        return Usage(*(getattr(self, f) + getattr(other, f) for f in self.__struct_fields__))
+
+
+class ChatReply(msgspec.Struct, frozen=True):
+    """A finished generation.
+
+    Attributes:
+        text: the text, without tool calls and stop strings.
+        tool_calls: calls that the model wants made.
+        finish: "stop", "length" or "tool_calls".
+        usage: what it cost.
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish: str
+    usage: Usage
+
+
+class Chat(Syscall[ChatReply], frozen=True):
+    """Complete a conversation.
+
+    Attributes:
+        messages: the conversation so far.
+        tools: tools that the model may call.
+        model: a model of the config; "" for the caller's own.
+        sampling: temperature and its like.
+        constraint: a form that the text must have.
+        conversation: name of the caller's context that this call goes on with; its KV is looked up by it.
+        on_text: called on the node's event loop with each new piece of text.
+
+    Errors: ModelUnavailable, GenerationFailed, NotFound (no such model).
+    """
+
+    verb: ClassVar[str] = "llm.chat"
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[ToolSchema, ...] = ()
+    model: str = ""
+    sampling: Sampling = Sampling()
+    constraint: Constraint | None = None
+    conversation: str = "main"
+    on_text: Callable[[str], None] | None = None
+
+    def resource(self) -> str:
+        return self.model

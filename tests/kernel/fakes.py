@@ -1,0 +1,167 @@
+"""A whole kernel for tests of its logic, in which only the engine is fake: `FakeCore` answers as its script says."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from aios_actors.actors import Actor, ActorRef, ActorSystem, ChildSpec, Refusal, Reply, handler
+from aios_actors.config.structs import AgentConfig, Config
+from aios_actors.engine.messages import ChatPrompt, ToolCall
+from aios_actors.engine.protocol import Result
+from aios_actors.engine.spec import WorkerSpec
+from aios_actors.kernel.accounts import Accounts
+from aios_actors.kernel.agents import AgentKind
+from aios_actors.kernel.kernel import KERNEL, kernel_specs
+from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome
+from aios_actors.kernel.tool import ToolRegistry
+from aios_actors.observe.events import TaskEvent
+from aios_actors.sdk import Agent, AgentSetup, Tool
+
+MODEL = "nano"
+
+
+def said(text: str, *calls: ToolCall, prompt: tuple[int, ...] = (1, 2, 3), tokens: tuple[int, ...] = (4, 5)) -> Outcome:
+    """A complete generation."""
+    result = Result(
+        text=text,
+        tool_calls=calls,
+        prompt_tokens=prompt,
+        tokens=tokens,
+        tokens_in=len(prompt),
+        tokens_out=len(tokens),
+        queue_s=0.0,
+    )
+    return Outcome("tool_calls" if calls else "stop", tokens, result)
+
+
+def sliced(tokens: tuple[int, ...], prompt: tuple[int, ...] = (1, 2, 3)) -> Outcome:
+    """A generation that used up its slice."""
+    return Outcome("slice", tokens, Result(prompt_tokens=prompt, tokens=tokens, tokens_in=len(prompt)))
+
+
+def lost(tokens: tuple[int, ...]) -> Outcome:
+    """A generation whose worker died."""
+    return Outcome("lost", tokens)
+
+
+class SetCapacity(Capacity, frozen=True):
+    """From a test: pass this on to the scheduler."""
+
+
+class FakeCore(Actor):
+    """Answers each `Generate` by the script; None from the script leaves it open, to be answered through `open`."""
+
+    def __init__(self, script: Callable[[Generate], Outcome | Refusal | None], places: int, engine: "Engine") -> None:
+        self._script = script
+        self._places = places
+        self._engine = engine
+
+    async def started(self) -> None:
+        """Tells the scheduler its places, as the real one does when a worker is ready."""
+        self.system.actor_of("scheduler").tell(Capacity(MODEL, self._places))
+
+    @handler
+    def generate(self, request: Generate) -> None:
+        """Answers, or leaves open."""
+        reply: Reply[Outcome] = self.defer()
+        self._engine.seen.append(request)
+        outcome = self._script(request)
+        if outcome is None:
+            self._engine.open[request.id] = reply
+            reply.on_cancel(lambda: self._engine.cancelled.append(request.id))
+        elif isinstance(outcome, Refusal):
+            reply.fail(outcome)
+        else:
+            reply.send(outcome)
+
+    @handler
+    def set_capacity(self, message: SetCapacity) -> None:
+        """Passes it on."""
+        self.system.actor_of("scheduler").tell(Capacity(message.model, message.places, message.error))
+
+
+class Engine:
+    """What a test sees of the fake engine: the requests so far, the open ones, the cancelled ones."""
+
+    def __init__(self) -> None:
+        self.seen: list[Generate] = []
+        self.open: dict[int, Reply[Outcome]] = {}
+        self.cancelled: list[int] = []
+
+
+class TestKernel:
+    """A running kernel.
+
+    Attributes:
+        system: its actor system.
+        engine: the fake engine.
+        events: what the watcher was told.
+    """
+
+    __test__ = False
+
+    def __init__(self, system: ActorSystem, engine: Engine, events: list[TaskEvent]) -> None:
+        self.system = system
+        self.engine = engine
+        self.events = events
+
+    def actor(self, name: str) -> ActorRef:
+        """A kernel actor."""
+        return self.system.actor_of(name)
+
+    @property
+    def scheduler(self) -> ActorRef:
+        """The door; calls from the test itself are the operator's."""
+        return self.actor("scheduler")
+
+
+@contextlib.asynccontextmanager
+async def running_kernel(
+    folder: Path,
+    agents: Mapping[str, type[Agent]] | None = None,
+    script: Callable[[Generate], Outcome | Refusal | None] = lambda request: said("done"),
+    places: int = 4,
+    config: Config | None = None,
+    entries: Mapping[str, AgentConfig] | None = None,
+) -> AsyncIterator[TestKernel]:
+    """Starts a kernel with these agent classes; `entries` are config entries that differ from the default."""
+    config = config or Config()
+    engine, events = Engine(), list[TaskEvent]()
+    accounts = Accounts(events.append)
+    async with ActorSystem("test", supervision=KERNEL) as system:
+        kinds = {
+            name: _kind(system, name, cls, (entries or {}).get(name, AgentConfig(class_="test:Test")))
+            for name, cls in (agents or {}).items()
+        }
+        own = [each for cls in (agents or {}).values() for each in cls.tools if isinstance(each, Tool)]
+        tools = ToolRegistry(own, config.tools.limits)
+        specs = kernel_specs(config, [WorkerSpec("", name=MODEL)], kinds, tools, accounts, folder, folder)
+        fake = ChildSpec(name="llm_core", factory=FakeCore, args=(script, places, engine), restart="permanent")
+        for spec in specs:
+            await system.spawn_spec(fake if spec.name == "llm_core" else spec)
+        yield TestKernel(system, engine, events)
+
+
+def _kind(system: ActorSystem, name: str, cls: type[Agent], entry: AgentConfig) -> AgentKind:
+    names = (each if isinstance(each, str) else each.name for each in cls.tools)
+    tools = entry.tools if entry.tools is not None else tuple(names)
+
+    def make(agent: str) -> Agent:
+        made = cls(**entry.options)
+        made.connect(AgentSetup(agent, system.actor_of("scheduler"), MODEL, tools=tools, max_steps=entry.max_steps))
+        return made
+
+    return AgentKind(name, entry, make, "", tools)
+
+
+def task_of(request: Generate) -> str:
+    """The last user message of a request."""
+    assert isinstance(request.prompt, ChatPrompt)
+    return next(m.content for m in reversed(request.prompt.messages) if m.role == "user")
+
+
+def entry(**fields: object) -> AgentConfig:
+    """A config entry for a test's agent."""
+    return msgspec.convert({"class": "test:Test", **fields}, AgentConfig)

@@ -1,0 +1,74 @@
+"""Who may import whom, as ARCHITECTURE.md says it: each package names all of ours that it may use."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "aios_actors"
+
+MAY_IMPORT = {
+    "actors": ("actors",),
+    "syscalls": ("syscalls", "actors.message", "actors.errors", "engine.messages"),
+    "engine": ("engine",),
+    "sdk": ("sdk", "actors", "syscalls", "engine.messages"),
+    "kernel": (
+        "kernel",
+        "actors",
+        "syscalls",
+        "engine.messages",
+        "engine.protocol",
+        "engine.spec",
+        "config.structs",
+        "observe.events",
+        "sdk.tool",
+    ),
+    "observe": ("observe",),
+    "config": ("config", "engine.gguf", "kernel.tool", "sdk"),
+    "nano": ("nano",),
+}
+NODE_SIDE = ("messages", "protocol", "spec", "gguf")
+"""Modules of the engine that the node imports; they must not load llama.cpp or numpy into it."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of the modules that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: write imports from aios_actors on"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_only_what_the_architecture_allows(package: str) -> None:
+    allowed = [f"aios_actors.{each}" for each in MAY_IMPORT[package]]
+    wrong = [
+        f"{path.relative_to(SOURCE)} imports {module}"
+        for path in (SOURCE / package).rglob("*.py")
+        for module in imports(path)
+        if within(module, "aios_actors") and not any(within(module, each) for each in allowed)
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", NODE_SIDE)
+def test_the_node_side_of_the_engine_loads_no_native_code(name: str) -> None:
+    modules = set(imports(SOURCE / "engine" / f"{name}.py"))
+    assert not {module for module in modules if module.split(".")[0] in ("llama_cpp", "numpy", "llguidance", "jinja2")}
+
+
+def test_only_the_engine_and_its_tools_touch_llama_cpp() -> None:
+    users = {path.relative_to(SOURCE).parts[0] for path in SOURCE.rglob("*.py") for m in imports(path) if within(m, "llama_cpp")}
+    assert users <= {"engine", "nano"}
+
+
+def test_every_package_has_a_rule() -> None:
+    packages = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    assert packages == set(MAY_IMPORT)
