@@ -1,0 +1,294 @@
+"""One incarnation of an actor: its instance, its serve loop, and all that dies with it.
+
+The loop takes one message at a time from the mailbox, control lane first, and sets the reply. It is one task for as
+long as the incarnation lives. A handler is cancelled by cancelling that task, and the loop then goes on; so there is
+no task for each message. What a handler raises is told apart here: a Refusal is a reply, anything else ends the
+incarnation. Timers, tasks, monitors, links, deferred replies and stash belong to the incarnation and end with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from aios_actors.actors.envelope import Envelope, Scope, scope_var
+from aios_actors.actors.errors import LinkedActorDied, Refusal, StashFull
+from aios_actors.actors.mailbox import CancelledError, Task
+from aios_actors.actors.reply import Reply
+from aios_actors.actors.specs import Exit
+from aios_actors.actors.timers import Timers
+
+if TYPE_CHECKING:
+    from aios_actors.actors.actor import Actor
+    from aios_actors.actors.cell import Cell
+
+log = logging.getLogger("aios_actors.actors")
+
+# Messages handled without a pause before everything else on the loop gets its turn; 64 askers never reach it.
+TURN = 256
+
+
+class Life:
+    """One incarnation. `failure` is an error that came from outside of its handlers: a task, a link, a child."""
+
+    __slots__ = (
+        "actor", "cell", "deferred", "ended", "entered", "failure", "interrupted", "links", "monitors", "stashed",
+        "task", "tasks", "timers",
+    )  # fmt: skip
+
+    def __init__(self, cell: Cell, actor: Actor) -> None:
+        self.cell = cell
+        self.actor = actor
+        self.entered = self.ended = False
+        self.failure: BaseException | None = None
+        self.interrupted: Envelope | None = None
+        self.deferred: set[Reply[Any]] | None = None
+        self.stashed: list[Envelope] | None = None
+        self.tasks: set[Task[Any]] | None = None
+        self.timers: Timers | None = None
+        self.monitors: list[Callable[[], None]] | None = None
+        self.links: set[Life] | None = None
+        self.task: Task[Any] = cell.system.loop.task(self._run(), cell.path)
+
+    async def _run(self) -> None:
+        cell, actor = self.cell, self.actor
+        self.entered = True
+        scope_var.set(cell)
+        exit = Exit("stopped")
+        try:
+            self._raise_if_ended()
+            await actor.started()
+            cell.opened()
+            await self._serve()
+            cell.state = "stopping"
+            await actor.stopping()
+        except CancelledError:
+            exit = Exit("crashed", self.failure) if self.failure is not None else self._requested_exit()
+        except Exception as error:
+            exit = Exit("crashed", error)
+        await self._close(exit)
+        cell.life_ended(exit)
+
+    async def _serve(self) -> None:
+        cell, actor = self.cell, self.actor
+        mailbox = cell.mailbox
+        queue = mailbox.queue
+        left = TURN
+        while True:
+            if mailbox.control:
+                envelope = mailbox.control.popleft()
+            elif queue:
+                envelope = queue.popleft()
+                if mailbox.blocked is not None:
+                    mailbox.refill()
+            elif cell.ending is not None and not self.deferred:
+                self._raise_if_ended()
+                return
+            else:
+                await mailbox.wait()
+                left = TURN
+                continue
+            future = envelope.future
+            if future is not None and future.done():
+                cell.skipped += 1
+                continue
+            cell.current = envelope
+            try:
+                result = cell.handlers[type(envelope.message)](actor, envelope.message)
+                if type(result) is CoroutineType:
+                    cell.since = cell.system.now()
+                    result = await result
+            except Refusal as refusal:
+                self._refused(envelope, refusal)
+            except CancelledError as error:
+                self._cancelled(envelope, error)
+            except Exception as error:
+                self._crashed(envelope, error)
+                raise
+            else:
+                if future is not None and envelope.holder is cell:
+                    if future.done():
+                        cell.system.late_replies += 1
+                    else:
+                        future.set_result(result)
+            if self.interrupted is not None:
+                self._resume()
+                self._raise_if_ended()
+            cell.current = None
+            cell.processed += 1
+            left -= 1
+            if not left:
+                await cell.system.loop.turn()
+                left = TURN
+
+    def _raise_if_ended(self) -> None:
+        """Ends an incarnation that was told to end when it could not be cancelled, or that did not heed it."""
+        cell = self.cell
+        if self.failure is not None or cell.suspended is not None:
+            raise CancelledError
+        if cell.ending is not None and cell.ending.kind == "killed":
+            raise CancelledError
+
+    def _requested_exit(self) -> Exit:
+        if self.cell.suspended is not None:
+            return Exit("stopped")
+        return self.cell.ending or Exit("killed")
+
+    def _refused(self, envelope: Envelope, refusal: Refusal) -> None:
+        if envelope.holder is not self.cell:
+            return
+        if envelope.future is None:
+            self.cell.bury(envelope, "refused", refusal)
+        else:
+            envelope.fail(refusal)
+
+    def _cancelled(self, envelope: Envelope, error: CancelledError) -> None:
+        """A handler was cancelled: because nobody waits for its answer, or because the actor ends."""
+        killed = self.cell.ending is not None and self.cell.ending.kind == "killed"
+        ends = killed or self.failure is not None or self.cell.suspended is not None
+        if self.interrupted is envelope and not ends:
+            return
+        if not ends and not self.task.cancelling():
+            self.failure = RuntimeError("a handler awaited something that was cancelled")
+        self._crashed(envelope, self.failure)
+        raise error
+
+    def _resume(self) -> None:
+        """The interrupted handler has ended; the loop goes on."""
+        self.interrupted = None
+        self.task.uncancel()
+
+    def _crashed(self, envelope: Envelope, error: BaseException | None) -> None:
+        cell = self.cell
+        cell.current = None
+        envelope.attempts += 1
+        if envelope.holder is not cell:
+            cell.processed += 1
+        elif error is not None and envelope.attempts < cell.spec.attempts:
+            cell.mailbox.queue.appendleft(envelope)
+        else:
+            cell.dead(envelope, "poison" if error is not None else "killed", error)
+
+    async def _close(self, exit: Exit) -> None:
+        """Ends all that belongs to this incarnation, then runs the `stopped` hook."""
+        cell = self.cell
+        self.ended = True
+        cell.closing()
+        if self.timers is not None:
+            self.timers.clear()
+        for cancel in self.monitors or ():
+            cancel()
+        cell.skipped += cell.mailbox.clear_control()
+        for other in list(self.links or ()):
+            self.unlink(other)
+            if exit.kind != "stopped":
+                other.fail(LinkedActorDied(f"{cell.path}, to which {other.cell.path} is linked, {exit}"))
+        for reply in list(self.deferred or ()):
+            reply.fail(cell.died(exit))
+        if self.stashed:
+            cell.mailbox.queue.extendleft(reversed(self._unstash()))
+        for _ in range(2):  # a kill may cut the first round short
+            try:
+                await self._close_rest(exit)
+                return
+            except CancelledError:
+                continue
+            except Exception:
+                log.exception("%s: the stopped hook failed", cell.path)
+                return
+
+    async def _close_rest(self, exit: Exit) -> None:
+        tasks = [task for task in self.tasks or () if task.cancel()]
+        if tasks:
+            await self.cell.system.loop.gone(tasks)
+        await self.cell.stop_children()
+        await self.actor.stopped(exit)
+
+    def fail(self, error: BaseException) -> None:
+        """Crashes the incarnation from outside of its handlers; without effect once it ends."""
+        if self.failure is None and not self.ended:
+            self.failure = error
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Cancels what the incarnation does now; before its first step, which would be skipped, it is left to notice."""
+        if self.entered:
+            self.task.cancel()
+
+    def interrupt(self, envelope: Envelope) -> None:
+        """Cancels the handler of `envelope`, which is the current one."""
+        if self.interrupted is None:
+            self.interrupted = envelope
+            self.task.cancel()
+
+    def defer(self, envelope: Envelope) -> Reply[Any]:
+        """Takes over the reply slot of the current message."""
+        reply: Reply[Any] = Reply(envelope, self)
+        envelope.holder = reply
+        if envelope.future is not None:  # nobody waits for the answer to a tell
+            if self.deferred is None:
+                self.deferred = set()
+            self.deferred.add(reply)
+        return reply
+
+    def undefer(self, reply: Reply[Any]) -> None:
+        """A deferred reply was answered or is wanted no more."""
+        if self.deferred:
+            self.deferred.discard(reply)
+            if not self.deferred and self.cell.ending is not None:
+                self.cell.mailbox.wake()
+
+    def stash(self, envelope: Envelope) -> None:
+        """Puts the current message aside until `unstash`."""
+        if self.stashed is None:
+            self.stashed = []
+        limit = self.cell.mailbox.spec.stash
+        if len(self.stashed) >= limit:
+            raise StashFull(f"{self.cell.path} has stashed {limit} messages, its limit; raise MailboxSpec.stash")
+        envelope.holder = None
+        self.stashed.append(envelope)
+
+    def unstash(self) -> None:
+        """Puts the stashed messages back at the head of the mailbox, oldest first."""
+        self.cell.mailbox.queue.extendleft(reversed(self._unstash()))
+
+    def _unstash(self) -> list[Envelope]:
+        stashed, self.stashed = self.stashed or [], None
+        for envelope in stashed:
+            envelope.holder = self.cell
+        self.cell.processed -= len(stashed)
+        return stashed
+
+    def start_task(self, work: Coroutine[Any, Any, Any], name: str, inherit: Envelope | None) -> Task[Any]:
+        """Runs `work` as a task of this incarnation; its error is the incarnation's."""
+        if self.tasks is None:
+            self.tasks = set()
+        scope = Scope(self.cell.ref, inherit)
+        task = self.cell.system.loop.task(self._run_task(work, scope), f"{self.cell.path}#{name}")
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        # A task that is cancelled before its first step never began its work.
+        task.add_done_callback(lambda _: work.close())
+        return task
+
+    async def _run_task(self, work: Coroutine[Any, Any, Any], scope: Scope) -> Any:
+        scope_var.set(scope)
+        try:
+            return await work
+        except Exception as error:
+            self.fail(error)
+
+    def link(self, other: Life) -> None:
+        """Ties the fates of two incarnations."""
+        for one, two in ((self, other), (other, self)):
+            if one.links is None:
+                one.links = set()
+            one.links.add(two)
+
+    def unlink(self, other: Life) -> None:
+        """Unties them."""
+        for one, two in ((self, other), (other, self)):
+            if one.links is not None:
+                one.links.discard(two)
