@@ -1,0 +1,140 @@
+"""From a worker's settings to llama.cpp's parameter structs.
+
+Contract: pure translation, apart from looking up devices in ggml's registry. Everything `auto` is resolved here, and
+nowhere else: on the CPU split KV streams without flash attention (measured: it halves decoding there, and unified
+streams scan every parked conversation), on a GPU unified streams and llama.cpp's own choice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+import llama_cpp
+import llama_cpp._ggml as ggml
+
+from aios_actors.engine.spec import WorkerSpec
+
+KV_TYPES: dict[str, int] = {
+    "f32": llama_cpp.GGML_TYPE_F32,
+    "f16": llama_cpp.GGML_TYPE_F16,
+    "bf16": 30,
+    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
+    "q5_1": llama_cpp.GGML_TYPE_Q5_1,
+    "q5_0": llama_cpp.GGML_TYPE_Q5_0,
+    "q4_1": llama_cpp.GGML_TYPE_Q4_1,
+    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
+    "iq4_nl": llama_cpp.GGML_TYPE_IQ4_NL,
+}
+_SPLIT_MODES = {
+    "none": llama_cpp.LLAMA_SPLIT_MODE_NONE,
+    "layer": llama_cpp.LLAMA_SPLIT_MODE_LAYER,
+    "row": llama_cpp.LLAMA_SPLIT_MODE_ROW,
+}
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+DEFAULT_CONTEXT_LIMIT = 8192
+# Below this size a second thread costs more at llama.cpp's barriers than it computes: with 3 MB of weights one thread
+# decodes as fast as two on an idle machine, and two to nine times as fast on a busy one.
+SINGLE_THREAD_BYTES = 24 << 20
+
+
+class SpecError(Exception):
+    """Raised when a worker's settings cannot be given to llama.cpp; the message names the setting."""
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def uses_gpu(spec: WorkerSpec) -> bool:
+    """Whether any layer goes to a GPU, which decides all other defaults."""
+    return spec.gpu_layers != 0 and spec.device != "none" and bool(llama_cpp.llama_supports_gpu_offload())
+
+
+def load_mode(spec: WorkerSpec) -> int:
+    """llama.cpp's load mode of `mmap` and `mlock`."""
+    return (llama_cpp.LLAMA_LOAD_MODE_MMAP if spec.mmap else 0) | (llama_cpp.LLAMA_LOAD_MODE_MLOCK if spec.mlock else 0)
+
+
+def model_params(spec: WorkerSpec, progress: Any) -> tuple[llama_cpp.llama_model_params, list[Any]]:
+    """Model parameters, and the objects that must live as long as they are used. Raises `SpecError`."""
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = spec.gpu_layers
+    params.split_mode = _SPLIT_MODES[spec.split]
+    params.main_gpu = spec.main_gpu
+    params.load_mode = load_mode(spec)
+    params.progress_callback = progress
+    keep: list[Any] = [progress]
+    if spec.tensor_split:
+        limit = llama_cpp.llama_max_devices()
+        if len(spec.tensor_split) > limit:
+            raise SpecError(f"tensor_split has {len(spec.tensor_split)} parts, this build of llama.cpp takes {limit}")
+        split = (ctypes.c_float * limit)(*spec.tensor_split)
+        params.tensor_split = ctypes.cast(split, ctypes.POINTER(ctypes.c_float))
+        keep.append(split)
+    devices = _devices(spec.device)
+    if devices is not None:
+        params.devices = ctypes.cast(devices, ctypes.c_void_p)
+        keep.append(devices)
+    return params, keep
+
+
+def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_params:
+    """Context parameters for the model at `pointer`, every `auto` resolved; `n_ctx` counts all sequences' cells."""
+    gpu = uses_gpu(spec)
+    sequences = spec.sequences or (32 if gpu else 8)
+    context = spec.context or min(llama_cpp.llama_model_n_ctx_train(pointer), DEFAULT_CONTEXT_LIMIT)
+    context = -(-context // 256) * 256  # llama.cpp rounds up to 256 cells a stream anyway
+    threads = spec.threads or (1 if llama_cpp.llama_model_size(pointer) < SINGLE_THREAD_BYTES else usable_cpus())
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = context * sequences
+    params.n_seq_max = sequences
+    params.n_batch = max(spec.batch, sequences)
+    params.n_ubatch = min(spec.ubatch or params.n_batch, params.n_batch)
+    params.n_threads = threads
+    params.n_threads_batch = spec.threads_batch or threads
+    params.type_k = KV_TYPES[spec.kv_type_k]
+    params.type_v = KV_TYPES[spec.kv_type_v]
+    params.offload_kqv = spec.kv_offload
+    params.kv_unified = gpu if spec.kv_unified is None else spec.kv_unified
+    automatic = _FLASH_ATTENTION["auto" if gpu else "off"]
+    params.flash_attn_type = automatic if spec.flash_attention == "auto" else _FLASH_ATTENTION[spec.flash_attention]
+    if spec.kv_type_v not in ("f32", "f16", "bf16") and params.flash_attn_type == 0:
+        if spec.flash_attention == "off":
+            raise SpecError(f"kv_type_v {spec.kv_type_v!r} needs flash attention: set it to 'on' or 'auto'")
+        params.flash_attn_type = 1
+    params.no_perf = True
+    return params
+
+
+def _devices(names: str) -> Any | None:
+    """A NULL-ended array of ggml devices, or None for all there are."""
+    if not names:
+        return None
+    wanted = [] if names == "none" else [_registry_name(name) for name in names.split(",")]
+    lookup = ggml.libggml.ggml_backend_dev_by_name
+    lookup.argtypes, lookup.restype = [ctypes.c_char_p], ctypes.c_void_p
+    found = [lookup(name.encode()) for name in wanted]
+    if None in found:
+        missing = wanted[found.index(None)]
+        raise SpecError(f"there is no device {missing!r}; this build of llama.cpp has {', '.join(_known_devices())}")
+    return (ctypes.c_void_p * (len(found) + 1))(*found, None)
+
+
+def _registry_name(name: str) -> str:
+    """ggml's name of a device: `cuda:0` is `CUDA0`; the CPU has no number."""
+    kind, _, number = name.strip().partition(":")
+    return f"{kind.upper()}{number}" if number else name.strip()
+
+
+def _known_devices() -> list[str]:
+    library = ggml.libggml
+    library.ggml_backend_dev_count.restype = ctypes.c_size_t
+    library.ggml_backend_dev_get.argtypes, library.ggml_backend_dev_get.restype = [ctypes.c_size_t], ctypes.c_void_p
+    library.ggml_backend_dev_name.argtypes, library.ggml_backend_dev_name.restype = [ctypes.c_void_p], ctypes.c_char_p
+    count = library.ggml_backend_dev_count()
+    return [library.ggml_backend_dev_name(library.ggml_backend_dev_get(i)).decode() for i in range(count)]

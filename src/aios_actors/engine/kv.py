@@ -1,0 +1,204 @@
+"""Which tokens are in the KV cache, where, and whose they are.
+
+Contract: `KvCache` keeps the books of a context's sequences (slots) and is the only one to move KV. `acquire` leases a
+slot that already holds the longest prefix of a prompt that can be had: the conversation's own slot, a copy from any
+other slot, running ones included, or a page from host memory. It returns None when the request should wait: no slot is
+free, or another request is just computing a prefix that both share. It never fails for memory. A released slot stays
+parked with its tokens until the room is needed; what is then evicted goes to host memory first.
+
+Copies between split streams are carried out by the next decode call, so until `flushed` the target of one is not paged
+out, and neither side is overwritten by a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from aios_actors.engine.pages import PageStore
+
+Tokens = npt.NDArray[np.int32]
+# Waiting for, or paging in, a shared prefix pays from about here on: computing 16 tokens costs less than a step.
+WORTHWHILE = 16
+
+
+class KvBackend(Protocol):
+    """What moves KV: the model, or a fake in tests."""
+
+    def copy(self, source: int, target: int, length: int) -> None: ...
+    def truncate(self, sequence: int, length: int) -> None: ...
+    def save(self, sequence: int) -> bytes: ...
+    def restore(self, sequence: int, state: bytes) -> bool: ...
+
+
+class Lease(Struct, frozen=True):
+    """A slot for one request; its first `cached` tokens are computed already."""
+
+    slot: int
+    cached: int
+
+
+class Slot:
+    """One sequence of the context: the tokens it holds, and who uses it."""
+
+    def __init__(self, index: int, context: int) -> None:
+        self.index = index
+        self.length = 0
+        self.conversation = ""
+        self.leased = False
+        self.used = 0
+        self.target: Tokens = np.empty(0, np.int32)
+        self._buffer = np.empty(context, np.int32)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens whose KV is resident; shape (length,)."""
+        return self._buffer[: self.length]
+
+    def append(self, tokens: Iterable[int]) -> None:
+        """Note that the KV of `tokens` was computed."""
+        new = np.asarray(tokens, np.int32)
+        self._buffer[self.length : self.length + len(new)] = new
+        self.length += len(new)
+
+    def fill(self, tokens: Tokens) -> None:
+        """Note that the slot now holds exactly `tokens`."""
+        self._buffer[: len(tokens)] = tokens
+        self.length = len(tokens)
+
+    def __repr__(self) -> str:
+        state = "leased" if self.leased else "parked" if self.length else "empty"
+        owner = f" of {self.conversation}" if self.conversation else ""
+        return f"<Slot {self.index} {state} {self.length} tokens{owner}>"
+
+
+class KvCache:
+    """The slots of one context and the pages behind them."""
+
+    def __init__(self, backend: KvBackend, slots: int, context: int, pages: PageStore) -> None:
+        self._backend = backend
+        self.slots = [Slot(i, context) for i in range(slots)]
+        self.context = context
+        self.pages = pages
+        self._clock = 0
+        self._copied_from: set[int] = set()
+        self._copied_to: set[int] = set()
+
+    def acquire(self, tokens: Tokens, conversation: str) -> Lease | None:
+        """Lease a slot for a prompt of at least one token; None: ask again after the next step."""
+        free = [s for s in self.slots if not s.leased]
+        if not free:
+            return None
+        most = len(tokens) - 1  # the last token must be computed: its logits are wanted
+        prefixes = {s.index: _common_prefix(s.tokens, tokens[:most]) for s in self.slots}
+        source = max(self.slots, key=lambda s: (prefixes[s.index], s.conversation == conversation, -s.index))
+        cached = prefixes[source.index]
+        if self._soon(tokens[:most]) >= cached + WORTHWHILE:
+            return None
+        target = self._choose(free, prefixes, conversation)
+        page = self.pages.find(tokens[:most], at_least=cached + WORTHWHILE)
+        if page is not None:
+            if target.index in self._copied_from | self._copied_to:
+                return None
+            return self._page_in(target, page, tokens[:most], conversation)
+        if source is not target and cached > prefixes[target.index]:
+            self._vacate(target, keep=0, conversation=conversation)
+            self._backend.copy(source.index, target.index, cached)
+            self._copied_from.add(source.index)
+            self._copied_to.add(target.index)
+            target.fill(source.tokens[:cached])
+        else:
+            self._vacate(target, keep=prefixes[target.index], conversation=conversation)
+        return self._lease(target, tokens, conversation)
+
+    def release(self, index: int, *, keep: bool = True) -> None:
+        """End a lease; the tokens stay parked, or with `keep` False are dropped."""
+        slot = self.slots[index]
+        slot.leased = False
+        slot.target = np.empty(0, np.int32)
+        if not keep:
+            self._empty(slot)
+
+    def rewind(self, index: int, length: int) -> None:
+        """Drop the tokens of a slot from `length` on."""
+        slot = self.slots[index]
+        self._backend.truncate(index, length)
+        slot.length = min(slot.length, length)
+
+    def forget(self, conversation: str) -> None:
+        """A conversation is over: its slot may be reused first, and its page is dropped."""
+        if not conversation:
+            return
+        self.pages.discard(conversation)
+        for slot in self.slots:
+            if slot.conversation == conversation:
+                slot.conversation = ""
+
+    def flushed(self) -> None:
+        """Note that a decode call was made: pending copies are done."""
+        self._copied_from.clear()
+        self._copied_to.clear()
+
+    @property
+    def resident(self) -> int:
+        """Tokens held by all slots together."""
+        return sum(s.length for s in self.slots)
+
+    @property
+    def parked(self) -> int:
+        """Slots that hold tokens and serve no request."""
+        return sum(1 for s in self.slots if s.length and not s.leased)
+
+    def _soon(self, tokens: Tokens) -> int:
+        """The longest shared prefix that a running request has not computed yet, but is about to."""
+        computing = (s for s in self.slots if s.leased and len(s.target) > s.length)
+        return max((_common_prefix(s.target, tokens) for s in computing), default=0)
+
+    def _choose(self, free: list[Slot], prefixes: dict[int, int], conversation: str) -> Slot:
+        """The slot to give away: where the least is lost, and low numbers, so that running slots are neighbours."""
+        ours = [s for s in free if conversation and s.conversation == conversation]
+        if ours:
+            return max(ours, key=lambda s: prefixes[s.index])
+        continued = [s for s in free if s.length and prefixes[s.index] == s.length and not s.conversation]
+        if continued:
+            return max(continued, key=lambda s: prefixes[s.index])
+        return min(free, key=lambda s: (s.length > 0, bool(s.conversation), s.used, s.index))
+
+    def _vacate(self, slot: Slot, keep: int, conversation: str) -> None:
+        """Keep the first `keep` tokens; what another conversation would lose goes to host memory."""
+        theirs = slot.conversation and slot.conversation != conversation
+        if theirs and slot.length - keep >= WORTHWHILE and slot.index not in self._copied_to:
+            self.pages.put(slot.conversation, slot.tokens.copy(), self._backend.save(slot.index))
+        if keep < slot.length:
+            self._backend.truncate(slot.index, keep)
+            slot.length = keep
+
+    def _page_in(self, slot: Slot, key: str, tokens: Tokens, conversation: str) -> Lease:
+        self._vacate(slot, keep=0, conversation=conversation)
+        page = self.pages.take(key, keep=key != conversation)
+        if page is not None and self._backend.restore(slot.index, page.state):
+            keep = _common_prefix(page.tokens, tokens)
+            slot.fill(page.tokens[:keep])
+            self._backend.truncate(slot.index, keep)
+        return self._lease(slot, tokens, conversation)
+
+    def _lease(self, slot: Slot, tokens: Tokens, conversation: str) -> Lease:
+        self._clock += 1
+        slot.leased, slot.used, slot.conversation, slot.target = True, self._clock, conversation, tokens
+        return Lease(slot.index, slot.length)
+
+    def _empty(self, slot: Slot) -> None:
+        self._backend.truncate(slot.index, 0)
+        slot.length, slot.conversation = 0, ""
+
+
+def _common_prefix(ours: Tokens, theirs: Tokens) -> int:
+    """How many tokens at the beginning are equal."""
+    length = min(len(ours), len(theirs))
+    different = ours[:length] != theirs[:length]
+    first = int(different.argmax()) if length else 0
+    return first if length and different[first] else length

@@ -1,0 +1,195 @@
+"""The step loop: many requests on one llama.cpp context.
+
+Contract: an `Engine` is a plain object for one thread. `submit`, `cancel` and `preempt` take effect with the next
+`step`; a step computes one batch (a token for each decoder, then chunks of prefill within a budget) and returns what
+happened. While `has_work` is true the driver calls `step` again; otherwise it may block until a command comes. Every
+submitted request ends in exactly one event whose `finish` is set; nothing a single request does ends the engine.
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Callable
+
+from aios_actors.engine.batch import Batch
+from aios_actors.engine.cost import CostModel
+from aios_actors.engine.counts import Counts
+from aios_actors.engine.kv import KvCache
+from aios_actors.engine.model import Model, as_array
+from aios_actors.engine.pages import PageStore
+from aios_actors.engine.prompts import Prompts
+from aios_actors.engine.protocol import EngineStats, Event, Fault, FinishReason, Result, Submit
+from aios_actors.engine.sampling import sample
+from aios_actors.engine.sequence import RequestError, Sequence
+from aios_actors.engine.spec import ModelInfo
+
+_DONE, _ABORTED = 0, 2  # return codes of llama_decode
+
+
+class Engine:
+    """Serves requests on `model`."""
+
+    def __init__(self, model: Model, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.model = model
+        self.prompts = Prompts(model)
+        self.kv = KvCache(model, model.sequences, model.context_length, PageStore(model.digest, model.spec.host_memory))
+        self._clock = clock
+        self._batch = Batch(model.batch)
+        self._cost = CostModel()
+        self._waiting: list[Sequence] = []
+        self._running: list[Sequence] = []
+        self._live: dict[int, Sequence] = {}
+        self._events: list[Event] = []
+        self._counts = Counts()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._live or self._events)
+
+    def info(self) -> ModelInfo:
+        """The model and the settings in force."""
+        return self.model.info(self.prompts.family.name)
+
+    def submit(self, submit: Submit) -> None:
+        """Take a request. One that can never be served ends with an `error` event in the next step."""
+        now = self._clock()
+        if submit.id in self._live:
+            self._refuse(submit.id, RequestError("duplicate_id", f"request {submit.id} is still live"))
+            return
+        try:
+            sequence = self.prompts.sequence(submit, now)
+        except RequestError as error:
+            self._refuse(submit.id, error)
+            return
+        self._live[submit.id] = sequence
+        # Higher priority first; insort keeps equal ones in order of arrival.
+        bisect.insort(self._waiting, sequence, key=lambda s: -s.submit.priority)
+
+    def cancel(self, request: int) -> None:
+        """End a request with `cancelled`; an unknown id is ignored."""
+        self._interrupt(request, "cancelled")
+
+    def preempt(self, request: int) -> None:
+        """End a request with `preempted`, its KV parked; an unknown id is ignored."""
+        self._interrupt(request, "preempted")
+
+    def preempt_all(self) -> None:
+        """End everything that is live with `preempted`."""
+        for request in tuple(self._live):
+            self.preempt(request)
+
+    def forget(self, conversation: str) -> None:
+        """A conversation is over: its KV may go first."""
+        self.kv.forget(conversation)
+
+    def step(self) -> tuple[Event, ...]:
+        """Admit, compute one batch, sample; what happened since the last step."""
+        started = self._clock()
+        self._retire()
+        self._admit()
+        chunks = self._plan()
+        if chunks and self._compute(chunks):
+            self._sample([s for s, chunk in chunks if self.kv.slots[s.slot].length == len(s.tokens)])
+            self._cost.observe(self._batch.size, self._clock() - started)
+        self._retire()
+        self._counts.step(self._batch.size if chunks else 0, self._clock() - started)
+        events, self._events = tuple(self._events), []
+        return events
+
+    def stats(self) -> EngineStats:
+        """Counters since the start, and the state now."""
+        return self._counts.stats(self.kv, len(self._running), len(self._waiting))
+
+    def _admit(self) -> None:
+        """Give slots to waiting requests, in order, as long as there are any."""
+        for sequence in tuple(self._waiting):
+            if len(self._running) == len(self.kv.slots):
+                return
+            lease = self.kv.acquire(as_array(sequence.tokens), sequence.submit.conversation)
+            if lease is None:
+                continue
+            sequence.slot, sequence.cached = lease.slot, lease.cached
+            sequence.admitted = self._clock()
+            self._counts.cached_tokens += lease.cached
+            self._waiting.remove(sequence)
+            self._running.append(sequence)
+
+    def _plan(self) -> list[tuple[Sequence, int]]:
+        """How many tokens each running request computes now, in ascending order of slot; fills the batch."""
+        pending = {s.id: len(s.tokens) - self.kv.slots[s.slot].length for s in self._running}
+        decoders = [s for s in self._running if s.started]
+        prefilling = [s for s in self._running if not s.started]
+        room = self._batch.capacity
+        shares: dict[int, int] = {}
+        for sequence in decoders:
+            shares[sequence.id] = min(pending[sequence.id], max(room - (len(decoders) - len(shares) - 1), 1))
+            room -= shares[sequence.id]
+        budget = min(room, self._cost.prefill_budget(sum(shares.values()))) if decoders else room
+        for sequence in prefilling:
+            shares[sequence.id] = min(pending[sequence.id], budget)
+            budget -= shares[sequence.id]
+        self._batch.clear()
+        chunks = sorted(((s, shares[s.id]) for s in self._running if shares[s.id]), key=lambda c: c[0].slot)
+        for sequence, share in chunks:
+            start = self.kv.slots[sequence.slot].length
+            tokens = sequence.tokens[start : start + share]
+            self._batch.add(sequence.slot, tokens, start, output=share == pending[sequence.id])
+        return chunks
+
+    def _compute(self, chunks: list[tuple[Sequence, int]]) -> bool:
+        """Decode the batch and book what is now resident; False if there are no logits to sample."""
+        code = self.model.decode(self._batch.raw)
+        self.kv.flushed()
+        for sequence, share in chunks:
+            slot = self.kv.slots[sequence.slot]
+            if code == _DONE:
+                slot.append(sequence.tokens[slot.length : slot.length + share])
+                self._counts.computed(share, decoding=sequence.started)
+            elif code == _ABORTED:
+                self.kv.rewind(sequence.slot, slot.length)
+            else:
+                self._fail(sequence, code)
+        return code == _DONE
+
+    def _sample(self, ready: list[Sequence]) -> None:
+        """Choose the next token of every request whose tokens are all computed, in the batch's order."""
+        if not ready:
+            return
+        choices = sample(self.model.logits(self._batch.outputs), [s.row() for s in ready])
+        now = self._clock()
+        for sequence, choice in zip(ready, choices, strict=True):
+            sequence.accept(choice, now)
+
+    def _retire(self) -> None:
+        """Announce what is new, and let go of what is finished."""
+        now = self._clock()
+        for sequence in tuple(self._live.values()):
+            event = sequence.event(now)
+            if event is not None:
+                self._events.append(event)
+            if sequence.finish:
+                self._release(sequence, keep=sequence.finish != "error")
+
+    def _release(self, sequence: Sequence, *, keep: bool) -> None:
+        del self._live[sequence.id]
+        if sequence.slot < 0:
+            self._waiting.remove(sequence)
+            return
+        self._running.remove(sequence)
+        self._counts.forced_tokens += sequence.forced
+        self.kv.release(sequence.slot, keep=keep)
+
+    def _interrupt(self, request: int, reason: FinishReason) -> None:
+        sequence = self._live.get(request)
+        if sequence is not None and not sequence.finish:
+            sequence.interrupt(reason)
+
+    def _refuse(self, request: int, error: RequestError) -> None:
+        fault = Fault(error.code, str(error))
+        self._events.append(Event(request, finish="error", result=Result(error=fault)))
+
+    def _fail(self, sequence: Sequence, code: int) -> None:
+        message = f"llama_decode returned {code} for {self._batch.size} tokens{self.model.last_error()}"
+        sequence.fail(Fault("decode_failed", message))

@@ -1,0 +1,233 @@
+"""A loaded model with its context: what the step loop computes with.
+
+Contract: `load` gives a `Model` or raises `LoadError` with a code for the node and a message for the user. The model
+owns every llama.cpp object behind it; `close` frees them, once. All but tokenising belongs to one thread.
+llama.cpp's own log lines go to structlog at debug level, never to stdout; its last error lines become the message of a
+`LoadError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from aios_actors.engine import device, gguf
+from aios_actors.engine.protocol import StartErrorCode
+from aios_actors.engine.spec import ModelInfo, WorkerSpec
+from aios_actors.engine.vocab import Vocab
+
+Logits = npt.NDArray[np.float32]
+_LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR, in the numbering since DEBUG became 1
+
+
+class LoadError(Exception):
+    """Raised when a model cannot be loaded or its context not be made."""
+
+    def __init__(self, code: StartErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LlamaLog:
+    """Takes llama.cpp's log lines: to structlog at debug level, the last ones kept to explain a failure."""
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=4)
+        self._log = structlog.get_logger("llama.cpp")
+        self._callback = llama_cpp.llama_log_callback(self._receive)
+
+    def install(self) -> None:
+        """Take the lines of this process from here on; this object must live as long as llama.cpp is used."""
+        llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def _receive(self, level: int, text: bytes, _data: Any) -> None:
+        line = text.decode("utf-8", "replace").strip()
+        if len(line) < 2:  # dots of progress
+            return
+        if level == _LOG_ERROR:
+            self.errors.append(line)
+        self._log.debug(line)
+
+    def explain(self) -> str:
+        """The last error lines, as the end of a message."""
+        return f": {'; '.join(self.errors)}" if self.errors else ""
+
+
+class Model:
+    """Weights, vocabulary and one context. Made by `load`."""
+
+    def __init__(self, spec: WorkerSpec, pointer: Any, context: Any, digest: str, log: LlamaLog) -> None:
+        self.spec = spec
+        self.pointer = pointer
+        self.context = context
+        self.memory = llama_cpp.llama_get_memory(context)
+        self.digest = digest
+        self.vocab = Vocab(llama_cpp.llama_model_get_vocab(pointer))
+        params = device.context_params(spec, pointer)
+        self.sequences = int(llama_cpp.llama_n_seq_max(context))
+        self.batch = int(llama_cpp.llama_n_batch(context))
+        self.context_length = int(llama_cpp.llama_n_ctx(context)) // self.sequences
+        self._unified = bool(params.kv_unified)
+        self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
+        self._log = log
+
+    @property
+    def context_train(self) -> int:
+        """The context length in tokens that the model was trained with."""
+        return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
+
+    def info(self, family: str) -> ModelInfo:
+        """What the node learns of the model; `family` is its template's."""
+        spec, header = self.spec, gguf.read_header(Path(self.spec.model_path))
+        return ModelInfo(
+            name=spec.name or header.name,
+            architecture=header.architecture,
+            digest=self.digest,
+            vocabulary=self.vocab.size,
+            parameters=int(llama_cpp.llama_model_n_params(self.pointer)),
+            bytes=int(llama_cpp.llama_model_size(self.pointer)),
+            context=self.context_length,
+            context_train=self.context_train,
+            sequences=self.sequences,
+            batch=self.batch,
+            threads=int(llama_cpp.llama_n_threads(self.context)),
+            gpu_layers=spec.gpu_layers if device.uses_gpu(spec) else 0,
+            kv_unified=self._unified,
+            flash_attention=self._flash_attention,
+            kv_bytes_per_token=header.kv_bytes(1, 1, spec.kv_type_k, spec.kv_type_v),
+            family=family,
+            eog_tokens=tuple(sorted(self.vocab.eog)),
+            bos_token=self.vocab.bos,
+            has_template=self.chat_template() is not None,
+        )
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the GGUF's metadata as text, or None."""
+        buffer = ctypes.create_string_buffer(256)
+        length = llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        if length < 0:
+            return None
+        if length >= len(buffer):
+            buffer = ctypes.create_string_buffer(length + 1)
+            llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def chat_template(self) -> str | None:
+        """The template of the config or of the metadata."""
+        return self.spec.chat_template or self.metadata("tokenizer.chat_template")
+
+    def decode(self, batch: llama_cpp.llama_batch) -> int:
+        """Compute a batch; llama.cpp's return code (0 done, 1 no room, 2 aborted, negative an error)."""
+        return int(llama_cpp.llama_decode(self.context, batch))
+
+    def logits(self, rows: int) -> Logits:
+        """A view of the last decode's logits, in the batch's order; shape (rows, vocabulary). Valid until the next."""
+        pointer = llama_cpp.llama_get_logits(self.context)
+        return np.ctypeslib.as_array(pointer, shape=(rows, self.vocab.size))
+
+    def last_error(self) -> str:
+        """What llama.cpp logged last as an error, as the end of a message."""
+        return self._log.explain()
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Make the first `length` tokens of sequence `source` those of `target`, which must be empty."""
+        # Between split streams only a whole copy is possible; what is too much is cut off afterwards.
+        llama_cpp.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+        self.truncate(target, length)
+
+    def truncate(self, sequence: int, length: int) -> None:
+        """Drop all tokens of `sequence` from position `length` on."""
+        llama_cpp.llama_memory_seq_rm(self.memory, sequence, length, -1)
+
+    def resident(self, sequence: int) -> int:
+        """How many tokens of `sequence` the KV cache holds."""
+        return int(llama_cpp.llama_memory_seq_pos_max(self.memory, sequence)) + 1
+
+    def save(self, sequence: int) -> bytes:
+        """The KV state of `sequence`. Not right after `copy` to it: the copy is carried out by the next decode."""
+        size = llama_cpp.llama_state_seq_get_size(self.context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = llama_cpp.llama_state_seq_get_data(self.context, buffer, size, sequence)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Replace the KV state of `sequence`; False if llama.cpp refuses it (the sequence is then empty)."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        done = bool(llama_cpp.llama_state_seq_set_data(self.context, buffer, len(state), sequence) == len(state))
+        if not done:
+            self.truncate(sequence, 0)
+        return done
+
+    def close(self) -> None:
+        """Free the context and the weights; no method may be called afterwards."""
+        llama_cpp.llama_free(self.context)
+        llama_cpp.llama_model_free(self.pointer)
+
+
+def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None) -> Model:
+    """Load the model and make its context. `on_progress` gets 0 to 1. Raises `LoadError`."""
+    digest = _digest(spec)
+    log = LlamaLog()
+    log.install()
+    llama_cpp.llama_backend_init()
+
+    def progress(done: float, _data: Any) -> bool:
+        on_progress(done)
+        return True
+
+    try:
+        params, keep = device.model_params(spec, llama_cpp.llama_progress_callback(progress))
+    except device.SpecError as error:
+        raise LoadError("bad_spec", str(error)) from error
+    pointer = llama_cpp.llama_model_load_from_file(spec.model_path.encode(), params)
+    del keep  # the parameters, and what they point to, were needed until here
+    if not pointer:
+        raise LoadError("load_failed", f"llama.cpp cannot load {spec.model_path}{log.explain()}")
+    return Model(spec, pointer, _make_context(spec, pointer, log), digest, log)
+
+
+def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:
+    try:
+        params = device.context_params(spec, pointer)
+    except device.SpecError as error:
+        llama_cpp.llama_model_free(pointer)
+        raise LoadError("bad_spec", str(error)) from error
+    context = llama_cpp.llama_init_from_model(pointer, params)
+    if not context:
+        llama_cpp.llama_model_free(pointer)
+        raise LoadError(
+            "context_failed",
+            f"llama.cpp cannot make a context of {params.n_seq_max} x {params.n_ctx // params.n_seq_max} tokens for "
+            f"{spec.model_path}; lower context or sequences{log.explain()}",
+        )
+    return context
+
+
+def _digest(spec: WorkerSpec) -> str:
+    """Identifies weights and KV layout: KV pages of one digest fit no model of another."""
+    path = Path(spec.model_path)
+    try:
+        header = gguf.read_header(path)
+    except FileNotFoundError as error:
+        raise LoadError("no_file", f"there is no file {path}") from error
+    except OSError as error:
+        raise LoadError("no_file", f"cannot read {path}: {error.strerror}") from error
+    except gguf.NotGguf as error:
+        raise LoadError("not_gguf", str(error)) from error
+    hasher = hashlib.blake2b(digest_size=16)
+    hasher.update(f"{header.fingerprint}/{path.stat().st_size}/{spec.kv_type_k}/{spec.kv_type_v}".encode())
+    return hasher.hexdigest()
+
+
+def as_array(tokens: Sequence[int]) -> npt.NDArray[np.int32]:
+    """Token ids as numpy wants them; shape (tokens,)."""
+    return np.asarray(tokens, dtype=np.int32)

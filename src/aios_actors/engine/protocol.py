@@ -1,0 +1,316 @@
+"""The frames between the node and a worker process.
+
+Contract: a frame is a 4-byte big-endian length and that many bytes of msgpack, a tagged Struct. The transport is any
+byte stream (a Unix socket today). `encode` makes a whole frame; `Unframer` cuts a stream back into payloads without
+any I/O of its own; `read_frame` and `receive_frame` do it on an asyncio reader and on a blocking socket. A frame above
+`MAX_FRAME` or one that does not decode raises `ProtocolError`: the connection is then of no more use.
+
+Order: the worker sends `Hello`; the node answers `Start`; the worker sends `Loading` any number of times and then
+`Ready` or `StartFailed`. After `Ready` every `Submit` ends in exactly one `Event` whose `finish` is not empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from aios_actors.engine.messages import Constraint, Prompt, Sampling, ToolCall
+from aios_actors.engine.spec import ModelInfo, WorkerSpec
+
+VERSION = 1
+MAX_FRAME = 64 << 20
+
+FinishReason = Literal["", "stop", "length", "tool_calls", "slice", "preempted", "cancelled", "error"]
+ErrorCode = Literal[
+    "prompt_too_long",  # it can never fit one sequence's context
+    "bad_prompt",  # the template refused it, a token is unknown, it is empty
+    "bad_sampling",
+    "bad_constraint",  # the schema, regex or choice cannot be enforced; the message has the reason
+    "duplicate_id",
+    "decode_failed",  # llama.cpp reported an error for this sequence
+    "shutting_down",
+]
+StartErrorCode = Literal["no_file", "not_gguf", "load_failed", "context_failed", "bad_spec", "bad_template"]
+
+
+class ProtocolError(Exception):
+    """Raised when a peer sends bytes that are no frame of this protocol."""
+
+
+class Fault(Struct, frozen=True):
+    """Why one request failed; `message` says what, where and what to do."""
+
+    code: ErrorCode
+    message: str
+
+
+class TokenLogprob(Struct, frozen=True):
+    """The natural-log probability of a chosen token, and the likeliest tokens with theirs, best first."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """What a request came to; comes with the event that finishes it.
+
+    `text` is all visible text, that of `Submit.generated` included, without tool calls, reasoning and stop strings.
+    `prompt_tokens` are the prompt's ids as the engine tokenised it; `tokens` are all generated ids, those of
+    `Submit.generated` and the end-of-generation token included: pass them as `generated` to go on. `tokens_cached` is
+    how many prompt tokens came from the KV cache, `tokens_out` how many tokens this request itself generated, of which
+    `tokens_forced` were determined by the constraint and not sampled. Times are in seconds: `queue_s` from the
+    worker's receipt to the first computation, `prefill_s` from there to the first new token, `decode_s` to the end.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    prompt_tokens: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    tokens_out: int = 0
+    tokens_forced: int = 0
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    error: Fault | None = None
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """What one step did for one request: new token ids, new visible text, and at the end `finish` with `result`."""
+
+    id: int
+    tokens: tuple[int, ...] = ()
+    text: str = ""
+    finish: FinishReason = ""
+    result: Result | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class EngineStats(Struct, frozen=True):
+    """Counters since the start, and the state now. Times in seconds.
+
+    `prefill_tokens` and `decode_tokens` were computed; `cached_tokens` were found in the KV cache or paged in;
+    `forced_tokens` were set by constraints. `kv_tokens` of `kv_capacity` cells hold tokens, parked ones included.
+    `batch_fill` is the mean number of tokens in a decode call, `step_s` the mean time of a step.
+    """
+
+    steps: int = 0
+    running: int = 0
+    waiting: int = 0
+    parked: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    cached_tokens: int = 0
+    forced_tokens: int = 0
+    kv_tokens: int = 0
+    kv_capacity: int = 0
+    pages: int = 0
+    page_bytes: int = 0
+    pages_out: int = 0
+    pages_in: int = 0
+    batch_fill: float = 0.0
+    step_s: float = 0.0
+    busy_s: float = 0.0
+
+
+class Start(Struct, frozen=True, tag="start"):
+    """Load this model; the first frame of the node."""
+
+    spec: WorkerSpec
+
+
+class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
+    """Generate a continuation of `prompt`.
+
+    `id` is unique among the node's live requests. `generated` are tokens that an earlier run of the same request
+    already produced, on any worker: the continuation is what it would have been without the interruption. `slice` n
+    stops with finish `slice` after n new tokens and keeps the KV parked. `conversation` names whose KV it is, so that
+    it stays parked after the end for the next turn; empty: the prefix is still found by its tokens, but it is the first
+    to be evicted. Higher `priority` is admitted first; equal ones in order of arrival.
+    """
+
+    id: int
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    constraint: Constraint | None = None
+    generated: tuple[int, ...] = ()
+    conversation: str = ""
+    slice: int = 0
+    priority: int = 0
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """End a request with finish `cancelled`; unknown ids are ignored (it may have just finished)."""
+
+    id: int
+
+
+class Preempt(Struct, frozen=True, tag="preempt"):
+    """End a request with finish `preempted`, its KV parked; unknown ids are ignored."""
+
+    id: int
+
+
+class Forget(Struct, frozen=True, tag="forget"):
+    """A conversation is over: its parked KV may go first."""
+
+    conversation: str
+
+
+class Tokenize(Struct, frozen=True, tag="tokenize"):
+    """Ask for the ids of a prompt as the engine would see it; answered by `Tokenized`."""
+
+    id: int
+    prompt: Prompt
+
+
+class Ping(Struct, frozen=True, tag="ping"):
+    """Heartbeat; answered by `Pong` between two steps."""
+
+    n: int
+
+
+class Shutdown(Struct, frozen=True, tag="shutdown"):
+    """End what is live with finish `preempted`, then close the socket and exit with 0."""
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """The worker's first frame; `token` is the secret that the node gave it."""
+
+    token: str
+    pid: int
+    version: int = VERSION
+
+
+class Loading(Struct, frozen=True, tag="loading"):
+    """How far the model is loaded, 0 to 1."""
+
+    progress: float
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    """The model is loaded and requests are served."""
+
+    model: ModelInfo
+
+
+class StartFailed(Struct, frozen=True, tag="start_failed"):
+    """The model cannot be served; the worker exits. Restarting it with the same spec would fail again."""
+
+    code: StartErrorCode
+    message: str
+
+
+class Step(Struct, frozen=True, tag="step"):
+    """All that happened since the last frame."""
+
+    events: tuple[Event, ...]
+
+
+class Tokenized(Struct, frozen=True, omit_defaults=True, tag="tokenized"):
+    """The ids of a prompt, or why it has none."""
+
+    id: int
+    tokens: tuple[int, ...] = ()
+    error: Fault | None = None
+
+
+class Pong(Struct, frozen=True, tag="pong"):
+    """Answer to a heartbeat."""
+
+    n: int
+    stats: EngineStats
+
+
+NodeFrame = Start | Submit | Cancel | Preempt | Forget | Tokenize | Ping | Shutdown
+WorkerFrame = Hello | Loading | Ready | StartFailed | Step | Tokenized | Pong
+
+_HEADER = struct.Struct(">I")
+
+
+def encode(frame: NodeFrame | WorkerFrame) -> bytes:
+    """One whole frame, header included. Raises `ProtocolError` if it would be larger than `MAX_FRAME`."""
+    payload = msgspec.msgpack.encode(frame)
+    if len(payload) > MAX_FRAME:
+        raise ProtocolError(f"a {type(frame).__name__} frame of {len(payload)} bytes is above the limit of {MAX_FRAME}")
+    return _HEADER.pack(len(payload)) + payload
+
+
+def decode_node_frame(payload: bytes) -> NodeFrame:
+    """The frame that a node sent. Raises `ProtocolError` with the path of what is wrong."""
+    try:
+        frame: NodeFrame = msgspec.msgpack.decode(payload, type=NodeFrame)
+        return frame
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"the node sent a frame that does not decode: {error}") from error
+
+
+def decode_worker_frame(payload: bytes) -> WorkerFrame:
+    """The frame that a worker sent. Raises `ProtocolError` with the path of what is wrong."""
+    try:
+        frame: WorkerFrame = msgspec.msgpack.decode(payload, type=WorkerFrame)
+        return frame
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"the worker sent a frame that does not decode: {error}") from error
+
+
+def _checked_length(header: bytes) -> int:
+    (length,) = _HEADER.unpack(header)
+    if length > MAX_FRAME:
+        raise ProtocolError(f"a frame of {length} bytes is above the limit of {MAX_FRAME}; this is no peer of ours")
+    return int(length)
+
+
+class Unframer:
+    """Cuts a byte stream into payloads; keeps what is incomplete for the next `feed`."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Add `data` and yield every payload that is now complete. Raises `ProtocolError` for an absurd length."""
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            end = _HEADER.size + _checked_length(bytes(self._buffer[: _HEADER.size]))
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[_HEADER.size : end])
+            del self._buffer[:end]
+            yield payload
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
+    """The next payload from an asyncio stream; None at the end of the stream, also one in the midst of a frame."""
+    try:
+        header = await reader.readexactly(_HEADER.size)
+        return await reader.readexactly(_checked_length(header))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def receive_frame(connection: socket.socket) -> bytes | None:
+    """The next payload from a blocking socket; None at the end of the stream, also one in the midst of a frame."""
+    header = _receive_exactly(connection, _HEADER.size)
+    return None if header is None else _receive_exactly(connection, _checked_length(header))
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        try:
+            chunk = connection.recv(min(size - len(data), 1 << 20))
+        except ConnectionError:
+            return None
+        if not chunk:
+            return None
+        data += chunk
+    return bytes(data)

@@ -1,0 +1,206 @@
+"""One request on its way through the engine: its tokens, its text and its constraint.
+
+Contract: everything that decides the next token is derived from the request and from the tokens so far, so a sequence
+built from a `Submit` with `generated` tokens is in the state of the one that generated them. Nothing here touches
+llama.cpp's context; the step loop does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from aios_actors.engine.constrain import ConstraintError, Matcher
+from aios_actors.engine.messages import Sampling, ToolCall
+from aios_actors.engine.protocol import (
+    ErrorCode,
+    Event,
+    Fault,
+    FinishReason,
+    Result,
+    Submit,
+    TokenLogprob,
+)
+from aios_actors.engine.sampling import Choice, Row
+from aios_actors.engine.stream import TextStream
+from aios_actors.engine.vocab import Vocab
+
+
+class RequestError(Exception):
+    """Raised when a request can never be served; becomes its `Fault`."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Sequence:
+    """A request's state. `tokens` are prompt and output; the KV of the first `computed` of them is in the cache."""
+
+    def __init__(
+        self,
+        submit: Submit,
+        prompt: list[int],
+        stream: TextStream,
+        matcher: Matcher | None,
+        vocab: Vocab,
+        context: int,
+        shown: frozenset[int],
+        now: float,
+    ) -> None:
+        self.id = submit.id
+        self.submit = submit
+        self.sampling: Sampling = submit.sampling
+        self.prompt_length = len(prompt)
+        self.tokens = list(prompt)
+        self.slot = -1
+        self.cached = 0
+        self.first_output = 0
+        self.finish: FinishReason = ""
+        self.received = now
+        self.admitted = 0.0
+        self.first_token = 0.0
+        self._vocab = vocab
+        self._context = context
+        self._shown = shown
+        self._stream = stream
+        self._matcher = matcher
+        self._calls: tuple[ToolCall, ...] = ()
+        self.forced = 0
+        self._error: Fault | None = None
+        self._banned = tuple(vocab.eog) if self.sampling.ignore_eos else ()
+        self._new_tokens: list[int] = []
+        self._new_text: list[str] = []
+        self._new_logprobs: list[TokenLogprob] = []
+        self._replay(submit.generated)
+
+    @property
+    def generated(self) -> int:
+        """Generated tokens so far, those of earlier slices included."""
+        return len(self.tokens) - self.prompt_length
+
+    @property
+    def new(self) -> int:
+        """Tokens that this request generated itself."""
+        return len(self.tokens) - self.first_output
+
+    @property
+    def started(self) -> bool:
+        """Whether this request has sampled a token: it decodes from here on."""
+        return self.first_token > 0.0
+
+    def row(self) -> Row:
+        """What the choice of the next token depends on."""
+        mask = self._matcher.mask() if self._matcher is not None else None
+        return Row(self.sampling, self.tokens, self.generated, mask, self._banned)
+
+    def accept(self, choice: Choice, now: float) -> None:
+        """Append a sampled token and what the constraint forces after it; sets `finish` when that ends the request."""
+        self.first_token = self.first_token or now
+        if choice.logprob is not None:
+            self._new_logprobs.append(choice.logprob)
+        try:
+            if self._matcher is not None:
+                self._matcher.consume((choice.token,))
+            self._append(choice.token)
+            self._force()
+        except ConstraintError as error:
+            self.fail(Fault("bad_constraint", str(error)))
+        self._check_slice()
+
+    def interrupt(self, reason: FinishReason) -> None:
+        """End without an end of the text: it can be resumed from its tokens."""
+        self.finish = reason
+
+    def fail(self, fault: Fault) -> None:
+        """End with an error."""
+        self.finish, self._error = "error", fault
+
+    def event(self, now: float) -> Event | None:
+        """What happened since the last call, or None; with the result once the request is finished."""
+        result = self._result(now) if self.finish else None
+        if not self._new_tokens and result is None:
+            return None
+        event = Event(
+            self.id, tuple(self._new_tokens), "".join(self._new_text), self.finish, result, tuple(self._new_logprobs)
+        )
+        self._new_tokens, self._new_text, self._new_logprobs = [], [], []
+        return event
+
+    def _replay(self, generated: Iterable[int]) -> None:
+        """Take the tokens of an earlier run without announcing them again."""
+        for token in generated:
+            if self._matcher is not None:
+                self._matcher.consume((token,))
+            self._append(token)
+            if self.finish:
+                break
+        self._new_tokens, self._new_text = [], []
+        self.first_output = len(self.tokens)
+        if not self.finish:
+            self._force()
+            self._check_slice()
+
+    def _append(self, token: int) -> None:
+        """Take one token into the output and its text; notices an end of generation, a stop string and the limits."""
+        self.tokens.append(token)
+        self._new_tokens.append(token)
+        if token in self._vocab.eog:
+            self._end("stop")
+            return
+        if token in self._shown:
+            self._new_text.append(self._stream.push(self._vocab.pieces[token]))
+        if self._stream.stopped:
+            self._end("stop")
+        elif self.generated >= self.sampling.max_tokens or len(self.tokens) >= self._context:
+            self._end("length")
+
+    def _force(self) -> None:
+        """Append what the constraint leaves no choice about, the end included."""
+        if self._matcher is None:
+            return
+        while not self.finish and (forced := self._matcher.forced()):
+            for token in forced:
+                self._matcher.consume((token,))
+                self._append(token)
+                self.forced += 1
+                if self.finish:
+                    return
+        if not self.finish and self._matcher.complete:
+            if self._vocab.eos is not None:
+                self.forced += 1
+                self._append(self._vocab.eos)
+            else:
+                self._end("stop")
+
+    def _check_slice(self) -> None:
+        if not self.finish and 0 < self.submit.slice <= self.new:
+            self.interrupt("slice")
+
+    def _end(self, reason: FinishReason) -> None:
+        text, self._calls = self._stream.finish(self._call_seed())
+        self._new_text.append(text)
+        self.finish = "tool_calls" if self._calls and reason == "stop" else reason
+
+    def _call_seed(self) -> str:
+        prompt = ",".join(map(str, self.tokens[: self.prompt_length]))
+        return hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()
+
+    def _result(self, now: float) -> Result:
+        admitted = self.admitted or now
+        first = self.first_token or now
+        return Result(
+            text=self._stream.text,
+            reasoning=self._stream.reasoning,
+            tool_calls=self._calls,
+            prompt_tokens=tuple(self.tokens[: self.prompt_length]),
+            tokens=tuple(self.tokens[self.prompt_length :]),
+            tokens_in=self.prompt_length,
+            tokens_cached=min(self.cached, self.prompt_length),
+            tokens_out=self.new,
+            tokens_forced=self.forced,
+            queue_s=admitted - self.received,
+            prefill_s=first - admitted,
+            decode_s=now - first,
+            error=self._error,
+        )

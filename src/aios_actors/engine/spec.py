@@ -1,0 +1,79 @@
+"""What a worker is started with, and what it says of the model that it loaded.
+
+Contract: plain frozen Structs; every llama.cpp setting that a user may turn is a field of `WorkerSpec` and reaches
+llama.cpp unchanged. `auto` and 0 mean that the worker decides; `ModelInfo` shows what it decided.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+NonNegative = Annotated[int, Meta(ge=0)]
+
+
+class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The settings of one worker: one model, one llama.cpp context.
+
+    `context` is in tokens for one sequence (0: the model's training length, at most 8,192). `sequences` is how many
+    conversations have KV cells of their own (0: 8 on the CPU, 32 on a GPU). `batch` is the most tokens in one decode
+    call, `ubatch` the most that llama.cpp computes at once. `threads` 0: the CPUs this process may use, one for a
+    model so small that a second does not pay. `gpu_layers` -1: all. `device`: a llama.cpp device (`CUDA0`, `cuda:0`,
+    `Metal`, `none`), or several with commas; empty: all there are. `split` and `tensor_split` say how several devices
+    share the layers. `kv_unified` None: split streams on the CPU (each sequence scans its own cells), unified on a
+    GPU. `flash_attention` auto: off on the CPU, where it halves decoding, llama.cpp's choice on a GPU. `host_memory`
+    is the budget in bytes for KV pages of parked conversations.
+    """
+
+    model_path: str
+    name: str = ""
+    context: NonNegative = 0
+    sequences: Annotated[int, Meta(ge=0, le=256)] = 0
+    batch: Annotated[int, Meta(ge=1)] = 512
+    ubatch: NonNegative = 0
+    threads: NonNegative = 0
+    threads_batch: NonNegative = 0
+    gpu_layers: Annotated[int, Meta(ge=-1)] = 0
+    device: str = ""
+    split: Literal["none", "layer", "row"] = "layer"
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: NonNegative = 0
+    kv_type_k: KvType = "f16"
+    kv_type_v: KvType = "f16"
+    kv_unified: bool | None = None
+    kv_offload: bool = True
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    mmap: bool = True
+    mlock: bool = False
+    chat_template: str = ""
+    host_memory: NonNegative = 1 << 30
+
+
+class ModelInfo(Struct, frozen=True, omit_defaults=True):
+    """The loaded model and the settings in force.
+
+    `digest` identifies weights and KV layout: KV pages and routing by prefix are bound to it. `context` is in tokens a
+    sequence. `family` is the template family that renders and parses tool calls (`hermes`, `llama3`, ...).
+    """
+
+    name: str
+    architecture: str
+    digest: str
+    vocabulary: int
+    parameters: int
+    bytes: int
+    context: int
+    context_train: int
+    sequences: int
+    batch: int
+    threads: int
+    gpu_layers: int
+    kv_unified: bool
+    flash_attention: str
+    kv_bytes_per_token: int
+    family: str
+    eog_tokens: tuple[int, ...]
+    bos_token: int | None = None
+    has_template: bool = True

@@ -1,0 +1,257 @@
+"""The KV books against a cache that knows which tokens each cell was really computed from."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from aios_actors.engine.kv import WORTHWHILE, KvCache, Lease, Tokens
+from aios_actors.engine.pages import PageStore
+
+CONTEXT = 96
+
+
+class FakeKv:
+    """Sequences as lists of tokens. Copies happen at `decode`, as llama.cpp does them between split streams."""
+
+    def __init__(self, sequences: int) -> None:
+        self.cells: list[list[int]] = [[] for _ in range(sequences)]
+        self.lengths = [0] * sequences
+        self._copies: list[tuple[int, int]] = []
+        self.saves = 0
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert source != target
+        self._copies.append((source, target))
+        self.lengths[target] = length
+
+    def truncate(self, sequence: int, length: int) -> None:
+        self.lengths[sequence] = min(self.lengths[sequence], length)
+
+    def save(self, sequence: int) -> bytes:
+        assert all(target != sequence for _, target in self._copies), "saved before its copy was carried out"
+        self.saves += 1
+        return np.array(self.held(sequence), np.int32).tobytes()
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        assert all(sequence not in copy for copy in self._copies), "overwritten before its copy was carried out"
+        self.cells[sequence] = np.frombuffer(state, np.int32).tolist()
+        self.lengths[sequence] = len(self.cells[sequence])
+        return True
+
+    def decode(self, chunks: dict[int, list[int]]) -> None:
+        for source, target in self._copies:
+            self.cells[target] = list(self.cells[source])
+        self._copies = []
+        for sequence, tokens in chunks.items():
+            self.cells[sequence] = self.cells[sequence][: self.lengths[sequence]] + tokens
+            self.lengths[sequence] += len(tokens)
+
+    def held(self, sequence: int) -> list[int]:
+        return self.cells[sequence][: self.lengths[sequence]]
+
+
+def array(tokens: list[int]) -> Tokens:
+    return np.array(tokens, np.int32)
+
+
+def cache(slots: int = 3, budget: int = 1 << 20) -> tuple[KvCache, FakeKv]:
+    backend = FakeKv(slots)
+    return KvCache(backend, slots, CONTEXT, PageStore("digest", budget)), backend
+
+
+def prefill(kv: KvCache, backend: FakeKv, lease: Lease, tokens: list[int]) -> None:
+    new = tokens[lease.cached :]
+    backend.decode({lease.slot: new})
+    kv.flushed()
+    kv.slots[lease.slot].append(new)
+
+
+def serve(kv: KvCache, backend: FakeKv, tokens: list[int], conversation: str = "") -> Lease:
+    """A whole request."""
+    lease = kv.acquire(array(tokens), conversation)
+    assert lease is not None
+    prefill(kv, backend, lease, tokens)
+    assert backend.held(lease.slot) == tokens
+    kv.release(lease.slot)
+    return lease
+
+
+def test_a_conversation_goes_on_in_its_slot() -> None:
+    kv, backend = cache()
+    first = serve(kv, backend, list(range(40)), "a")
+    serve(kv, backend, list(range(100, 140)), "b")
+    assert serve(kv, backend, list(range(60)), "a") == Lease(first.slot, 40)
+
+
+def test_the_last_token_of_a_prompt_is_always_computed() -> None:
+    kv, backend = cache()
+    serve(kv, backend, list(range(40)), "a")
+    assert serve(kv, backend, list(range(40)), "a").cached == 39
+
+
+def test_a_shared_prefix_is_copied_also_from_a_running_request() -> None:
+    kv, backend = cache()
+    system = list(range(50))
+    running = kv.acquire(array([*system, 1]), "a")
+    assert running is not None
+    prefill(kv, backend, running, [*system, 1])
+    lease = serve(kv, backend, [*system, 2, 3], "b")
+    assert lease.cached == 50 and lease.slot != running.slot
+
+
+def test_requests_that_start_together_compute_a_shared_prefix_once() -> None:
+    kv, backend = cache()
+    system = list(range(50))
+    first = kv.acquire(array([*system, 1]), "a")
+    assert first is not None
+    assert kv.acquire(array([*system, 2]), "b") is None, "it should wait for the prefix"
+    assert kv.acquire(array([7, 8]), "c") is not None, "nothing to wait for"
+    prefill(kv, backend, first, [*system, 1])
+    second = kv.acquire(array([*system, 2]), "b")
+    assert second is not None and second.cached == 50
+
+
+def test_nobody_waits_for_a_prefix_whose_request_is_gone() -> None:
+    kv, _ = cache()
+    first = kv.acquire(array(list(range(50))), "a")
+    assert first is not None and kv.acquire(array(list(range(60))), "b") is None
+    kv.release(first.slot)
+    assert kv.acquire(array(list(range(60))), "b") is not None
+
+
+def test_an_evicted_conversation_comes_back_from_its_page() -> None:
+    kv, backend = cache(slots=1)
+    serve(kv, backend, list(range(40)), "a")
+    serve(kv, backend, list(range(100, 140)), "b")
+    assert len(kv.pages) == 1
+    assert serve(kv, backend, list(range(45)), "a").cached == 40
+    assert (kv.pages.paged_in, kv.pages.paged_out) == (1, 2)
+
+
+def test_what_has_no_conversation_is_evicted_first_and_not_paged() -> None:
+    kv, backend = cache(slots=2)
+    kept = serve(kv, backend, list(range(40)), "a")
+    serve(kv, backend, list(range(100, 140)))
+    serve(kv, backend, list(range(200, 240)), "c")
+    assert kv.slots[kept.slot].length == 40 and backend.saves == 0
+
+
+def test_a_damaged_page_is_recomputed() -> None:
+    kv, backend = cache(slots=1)
+    serve(kv, backend, list(range(40)), "a")
+    serve(kv, backend, list(range(100, 140)), "b")
+    page = kv.pages._pages["a"]
+    kv.pages._pages["a"] = msgspec.structs.replace(page, state=page.state[:-1] + b"\xff")
+    assert serve(kv, backend, list(range(45)), "a").cached == 0
+
+
+def test_without_a_free_slot_a_request_waits() -> None:
+    kv, _ = cache(slots=1)
+    assert kv.acquire(array([1, 2]), "") is not None
+    assert kv.acquire(array([3, 4]), "") is None
+
+
+def test_forgetting_drops_the_page_and_gives_the_slot_away_first() -> None:
+    kv, backend = cache(slots=2)
+    serve(kv, backend, list(range(40)), "a")
+    newer = serve(kv, backend, list(range(100, 140)), "b")
+    kv.forget("b")
+    assert serve(kv, backend, list(range(200, 240)), "c").slot == newer.slot
+    assert len(kv.pages) == 0
+
+
+words = st.integers(0, 1)
+prompts = st.tuples(st.integers(0, 2), st.integers(0, 40), st.lists(words, min_size=1, max_size=30)).map(
+    lambda x: [x[0] * 10 + i % 7 for i in range(x[1])] + x[2]
+)
+
+
+class KvMachine(RuleBasedStateMachine):
+    """Any order of requests, steps, ends and forgetting: what the books say is resident is what was computed."""
+
+    @initialize(slots=st.integers(1, 4), budget=st.sampled_from([0, 600, 1 << 20]))
+    def start(self, slots: int, budget: int) -> None:
+        self.kv, self.backend = cache(slots, budget)
+        self.running: dict[int, list[int]] = {}
+
+    @rule(tokens=prompts, conversation=st.sampled_from(["", "a", "b", "c", "d"]))
+    def submit(self, tokens: list[int], conversation: str) -> None:
+        lease = self.kv.acquire(array(tokens), conversation)
+        if lease is None:
+            assert self.running, "a request waited though nothing runs"
+            return
+        assert lease.slot not in self.running
+        assert lease.cached < len(tokens)
+        self.running[lease.slot] = tokens
+
+    @precondition(lambda self: self.running)
+    @rule(share=st.integers(1, 40))
+    def step(self, share: int) -> None:
+        chunks = {}
+        for index, tokens in self.running.items():
+            length = self.kv.slots[index].length
+            chunks[index] = tokens[length : length + share]
+        self.backend.decode(chunks)
+        self.kv.flushed()
+        for index, chunk in chunks.items():
+            self.kv.slots[index].append(chunk)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), keep=st.booleans())
+    def end(self, data: st.DataObject, keep: bool) -> None:
+        index = data.draw(st.sampled_from(sorted(self.running)))
+        del self.running[index]
+        self.kv.release(index, keep=keep)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def rewind(self, data: st.DataObject) -> None:
+        index = data.draw(st.sampled_from(sorted(self.running)))
+        self.kv.rewind(index, data.draw(st.integers(0, self.kv.slots[index].length)))
+
+    @rule(conversation=st.sampled_from(["", "a", "b"]))
+    def forget(self, conversation: str) -> None:
+        self.kv.forget(conversation)
+
+    @invariant()
+    def books_are_right(self) -> None:
+        self.backend.decode({})
+        self.kv.flushed()
+        for slot in self.kv.slots:
+            assert self.backend.held(slot.index) == slot.tokens.tolist()
+            assert slot.leased == (slot.index in self.running)
+            if slot.leased:
+                assert self.running[slot.index][: slot.length] == slot.tokens.tolist()
+        assert self.kv.pages.bytes <= self.kv.pages._budget
+
+
+class DeferringKvMachine(KvMachine):
+    """The same without a decode between the rules: several requests are admitted in one step."""
+
+    @invariant()
+    def books_are_right(self) -> None:
+        for slot in self.kv.slots:
+            assert self.backend.lengths[slot.index] == slot.length
+            assert slot.leased == (slot.index in self.running)
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def check(self) -> None:
+        super().books_are_right()
+
+
+TestKvMachine = KvMachine.TestCase
+TestDeferringKvMachine = DeferringKvMachine.TestCase
+TestKvMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestDeferringKvMachine.settings = TestKvMachine.settings
+
+
+def test_waiting_is_worth_it_only_for_more_than_a_few_tokens() -> None:
+    kv, _ = cache()
+    shared = list(range(WORTHWHILE - 1))
+    assert kv.acquire(array([*shared, 1, 2]), "a") is not None
+    assert kv.acquire(array([*shared, 3, 4]), "b") is not None

@@ -1,0 +1,313 @@
+"""The step loop on a real llama.cpp context: batching, resuming, preempting, sharing, limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from aios_actors.engine.loop import Engine
+from aios_actors.engine.messages import (
+    ChatMessage,
+    ChatPrompt,
+    Choice,
+    Constraint,
+    JsonSchema,
+    Sampling,
+    TextPrompt,
+    TokenPrompt,
+    ToolCalls,
+    ToolSchema,
+)
+from aios_actors.engine.protocol import Result, Submit
+from tests.engine.driving import Driver
+
+MakeEngine = Callable[..., Engine]
+GREEDY = Sampling(max_tokens=24, ignore_eos=True)
+SEEDED = Sampling(max_tokens=24, temperature=0.9, top_p=0.95, seed=11, repeat_penalty=1.2, ignore_eos=True)
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 12}, "kind": {"enum": ["alpha", "beta"]}},
+    "required": ["name", "kind"],
+    "additionalProperties": False,
+}
+TOOLS = (
+    ToolSchema("search", "", {"properties": {"query": {"type": "string", "maxLength": 8}}, "required": ["query"]}),
+    ToolSchema("list"),
+)
+
+
+def chat(text: str, tools: tuple[ToolSchema, ...] = ()) -> ChatPrompt:
+    return ChatPrompt((ChatMessage("system", "You are helpful. " * 3), ChatMessage("user", text)), tools)
+
+
+@pytest.fixture
+def driver(make_engine: MakeEngine) -> Driver:
+    return Driver(make_engine())
+
+
+def alone(driver: Driver, submit: Submit) -> Result:
+    return Driver(driver.engine).run(submit)[submit.id]
+
+
+# What a request may ask for; each must come out the same however it is run.
+KINDS: dict[str, tuple[Sampling, Constraint | None, tuple[ToolSchema, ...]]] = {
+    "greedy": (GREEDY, None, ()),
+    "seeded": (SEEDED, None, ()),
+    "json": (Sampling(max_tokens=60, temperature=1.0, seed=3), JsonSchema(SCHEMA), ()),
+    "calls": (Sampling(max_tokens=60, temperature=1.0, seed=5), ToolCalls("required"), TOOLS),
+    "auto": (Sampling(max_tokens=30, temperature=1.0, seed=6, ignore_eos=True), ToolCalls("auto"), TOOLS),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_slices_add_up_to_the_uninterrupted_run(driver: Driver, kind: str, size: int) -> None:
+    sampling, constraint, tools = KINDS[kind]
+    prompt = chat("Tell me", tools)
+    whole = alone(driver, Submit(1, prompt, sampling, constraint))
+    text, generated, finish, rounds = "", (), "", 0
+    while finish in ("", "slice"):
+        part = Driver(driver.engine)
+        result = part.run(Submit(1, prompt, sampling, constraint, generated, "talk", slice=size))[1]
+        assert generated + part.tokens_of(1) == result.tokens
+        assert result.tokens_out == len(result.tokens) - len(generated)
+        text, generated, finish = text + part.text_of(1), result.tokens, part.finish_of(1)
+        rounds += 1
+    assert rounds > 1
+    assert (generated, text) == (whole.tokens, whole.text)
+    assert result.tool_calls == whole.tool_calls
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_worker_continues_what_a_killed_one_had_announced(
+    driver: Driver, make_engine: MakeEngine, kind: str
+) -> None:
+    sampling, constraint, tools = KINDS[kind]
+    submit = Submit(1, chat("Tell me", tools), sampling, constraint)
+    whole = alone(driver, submit)
+    other = make_engine()
+    killed = Driver(driver.engine)
+    driver.engine.submit(submit)
+    for _ in range(2):
+        killed.events += driver.engine.step()
+    generated = killed.tokens_of(1)
+    assert 0 < len(generated) < len(whole.tokens)
+    resumed = Driver(other)
+    tokens = TokenPrompt(whole.prompt_tokens, tools)
+    result = resumed.run(Submit(9, tokens, sampling, constraint, generated))[9]
+    assert result.tokens == whole.tokens
+    assert killed.text_of(1) + resumed.text_of(9) == whole.text == result.text
+    assert [(c.name, c.arguments) for c in result.tool_calls] == [(c.name, c.arguments) for c in whole.tool_calls]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_stop_string_over_the_end_of_a_slice_is_found(driver: Driver, size: int) -> None:
+    free = alone(driver, Submit(1, chat("Tell me"), GREEDY))
+    stop = free.text[10:16]
+    sampling = Sampling(max_tokens=24, stop=(stop,), ignore_eos=True)
+    text, generated, finish = "", (), ""
+    while finish in ("", "slice"):
+        part = Driver(driver.engine)
+        result = part.run(Submit(1, chat("Tell me"), sampling, None, generated, slice=size))[1]
+        text, generated, finish = text + part.text_of(1), result.tokens, part.finish_of(1)
+    assert finish == "stop"
+    assert text == result.text == free.text[: free.text.index(stop)]
+
+
+def test_many_at_once_give_what_each_gives_alone(driver: Driver) -> None:
+    submits = [Submit(i, TextPrompt(f"number {i} and more " * (1 + i % 5)), GREEDY) for i in range(10)]
+    expected = {s.id: alone(driver, s).tokens for s in submits}
+    together = Driver(driver.engine).run(*submits)
+    assert {i: r.tokens for i, r in together.items()} == expected
+
+
+def test_all_kinds_of_requests_share_a_batch(driver: Driver) -> None:
+    submits = [Submit(i, chat(f"Part {i}", t), s, c) for i, (s, c, t) in enumerate(KINDS.values())]
+    expected = {s.id: alone(driver, s).tokens for s in submits}
+    assert {i: r.tokens for i, r in Driver(driver.engine).run(*submits).items()} == expected
+
+
+def test_a_preempted_request_continues_exactly(driver: Driver) -> None:
+    submit = Submit(1, chat("Tell me"), SEEDED, conversation="a")
+    whole = alone(driver, submit)
+    driver.engine.submit(submit)
+    for _ in range(6):
+        driver.events += driver.engine.step()
+    driver.engine.preempt(1)
+    first = driver.run()[1]
+    assert driver.finish_of(1) == "preempted"
+    assert whole.tokens[: len(first.tokens)] == first.tokens != whole.tokens
+    rest = Driver(driver.engine).run(Submit(2, chat("Tell me"), SEEDED, None, first.tokens, "a"))[2]
+    assert rest.tokens == whole.tokens
+    assert rest.tokens_cached == rest.tokens_in, "the KV stayed parked"
+
+
+def test_a_cancelled_request_ends_at_once_and_leaves_the_others_alone(driver: Driver) -> None:
+    driver.engine.submit(Submit(1, chat("one"), GREEDY))
+    driver.engine.submit(Submit(2, chat("two"), GREEDY))
+    driver.events += driver.engine.step()
+    driver.engine.cancel(1)
+    driver.engine.cancel(77)
+    assert [(e.id, e.finish) for e in driver.engine.step() if e.finish] == [(1, "cancelled")]
+    assert len(driver.run()[2].tokens) == 24
+
+
+def test_a_waiting_request_can_be_cancelled_and_preempted(make_engine: MakeEngine) -> None:
+    driver = Driver(make_engine(sequences=1))
+    for i in range(3):
+        driver.engine.submit(Submit(i, TextPrompt(f"{i} words"), GREEDY))
+    driver.events += driver.engine.step()
+    driver.engine.cancel(1)
+    driver.engine.preempt(2)
+    driver.run()
+    assert [driver.finish_of(i) for i in range(3)] == ["length", "cancelled", "preempted"]
+
+
+def test_more_requests_than_slots_wait_and_all_end(make_engine: MakeEngine) -> None:
+    driver = Driver(make_engine(sequences=2))
+    results = driver.run(*(Submit(i, TextPrompt(f"{i} " * 9), GREEDY, conversation=f"c{i}") for i in range(12)))
+    assert {len(r.tokens) for r in results.values()} == {24}
+    assert results[11].queue_s > results[0].queue_s
+
+
+def test_higher_priority_is_admitted_first(make_engine: MakeEngine) -> None:
+    driver = Driver(make_engine(sequences=1))
+    driver.run(*(Submit(i, TextPrompt(f"{i} {i}"), GREEDY, priority=p) for i, p in enumerate([0, 0, 5, 1])))
+    assert [e.id for e in driver.events if e.finish] == [2, 3, 0, 1]
+
+
+def test_conversations_beyond_the_slots_come_back_from_host_memory(make_engine: MakeEngine) -> None:
+    driver = Driver(make_engine(sequences=2))
+    prompts = {i: TextPrompt(f"{i} " * 60) for i in range(6)}
+    first = driver.run(*(Submit(i, p, GREEDY, conversation=f"c{i}") for i, p in prompts.items()))
+    later = Driver(driver.engine)
+    turns = [
+        Submit(i, TokenPrompt((*r.prompt_tokens, *r.tokens, 5, 6, 7)), GREEDY, conversation=f"c{i}")
+        for i, r in first.items()
+    ]
+    results = later.run(*turns)
+    fresh = Driver(make_engine(sequences=2, host_memory=0))
+    expected = fresh.run(*turns)
+    assert {i: r.tokens for i, r in results.items()} == {i: r.tokens for i, r in expected.items()}
+    assert all(r.tokens_cached >= r.tokens_in - 5 for r in results.values())
+    assert driver.engine.stats().pages_in >= 4
+
+
+def test_a_system_prompt_is_computed_once_for_all_that_start_together(driver: Driver) -> None:
+    system = "You are one of many agents and this is a long system prompt. " * 4
+    prompts = [ChatPrompt((ChatMessage("system", system), ChatMessage("user", f"{i}"))) for i in range(8)]
+    results = driver.run(*(Submit(i, p, GREEDY) for i, p in enumerate(prompts)))
+    expected = {i: alone(driver, Submit(i, p, GREEDY)).tokens for i, p in enumerate(prompts)}
+    assert {i: r.tokens for i, r in results.items()} == expected
+    shared = results[0].tokens_in
+    computed = sum(r.tokens_in - r.tokens_cached for r in results.values())
+    assert computed < shared + 8 * 16
+
+
+def test_decoders_go_on_while_a_long_prompt_is_prefilled(driver: Driver) -> None:
+    driver.engine.submit(Submit(1, TextPrompt("short"), Sampling(max_tokens=200, ignore_eos=True)))
+    for _ in range(3):
+        driver.engine.step()
+    driver.engine.submit(Submit(2, TextPrompt("x y z " * 75), GREEDY))
+    steps = []
+    while not any(e.id == 2 for e in driver.events):
+        driver.events = list(driver.engine.step())
+        steps.append([e.id for e in driver.events])
+    assert len(steps) > 2 and all(1 in ids for ids in steps)
+
+
+def test_forced_tokens_are_not_sampled(driver: Driver) -> None:
+    result = driver.run(Submit(1, chat("Go", TOOLS), Sampling(max_tokens=80), ToolCalls("required")))[1]
+    assert driver.finish_of(1) == "tool_calls" and result.text == ""
+    assert result.tool_calls[0].name in ("search", "list")
+    assert result.tokens_forced * 2 > result.tokens_out
+    assert driver.engine.stats().forced_tokens == result.tokens_forced
+
+
+def test_a_single_choice_needs_no_computation(driver: Driver) -> None:
+    result = driver.run(Submit(1, chat("Go"), GREEDY, Choice(("exactly this",))))[1]
+    assert result.text == driver.text_of(1) == "exactly this"
+    assert driver.engine.stats().prefill_tokens == 0
+
+
+def test_constrained_json_is_valid_in_any_temperature(driver: Driver) -> None:
+    for seed in range(6):
+        sampling = Sampling(temperature=1.5, seed=seed, max_tokens=120)
+        value = json.loads(alone(driver, Submit(seed, chat("Go"), sampling, JsonSchema(SCHEMA))).text)
+        assert set(value) == {"name", "kind"} and len(value["name"]) <= 12
+
+
+def test_seeds_decide(driver: Driver) -> None:
+    def tokens(seed: int) -> tuple[int, ...]:
+        return alone(driver, Submit(1, chat("x"), Sampling(temperature=1.0, seed=seed, max_tokens=12))).tokens
+
+    assert tokens(1) == tokens(1) != tokens(2)
+
+
+def test_logprobs_come_with_their_tokens(driver: Driver) -> None:
+    driver.run(Submit(1, chat("x"), Sampling(max_tokens=5, logprobs=2, ignore_eos=True)))
+    entries = [entry for e in driver.events for entry in e.logprobs]
+    assert tuple(e.token for e in entries) == driver.tokens_of(1)
+    assert all(e.top[0] == (e.token, e.logprob) and len(e.top) == 2 for e in entries)
+
+
+@pytest.mark.parametrize(
+    ("submit", "code", "words"),
+    [
+        (Submit(1, TokenPrompt((5,) * 512)), "prompt_too_long", "512 tokens, but a sequence holds 512"),
+        (Submit(1, TokenPrompt(())), "bad_prompt", "empty"),
+        (Submit(1, TokenPrompt((5, 99_999))), "bad_prompt", "99999"),
+        (Submit(1, TextPrompt("a"), generated=(-1,)), "bad_prompt", "generated has token -1"),
+        (Submit(1, TextPrompt("a"), Sampling(logit_bias={5000: 1.0})), "bad_sampling", "logit_bias has token 5000"),
+        (Submit(1, TextPrompt("a"), constraint=JsonSchema({"type": "bogus"})), "bad_constraint", "bogus"),
+        (Submit(1, TextPrompt("a"), constraint=Choice(("x",)), generated=(7, 7)), "bad_constraint", "breaks"),
+    ],
+)
+def test_a_request_that_cannot_be_served_gets_its_reason(driver: Driver, submit: Submit, code: str, words: str) -> None:
+    error = driver.run(submit)[1].error
+    assert error is not None and error.code == code and words in error.message
+    assert driver.finish_of(1) == "error"
+    assert len(alone(driver, Submit(1, TextPrompt("a"), GREEDY)).tokens) == 24, "the engine goes on"
+
+
+def test_a_second_request_with_a_live_id_is_refused_and_the_first_goes_on(driver: Driver) -> None:
+    driver.engine.submit(Submit(1, TextPrompt("a"), GREEDY))
+    driver.engine.submit(Submit(1, TextPrompt("b"), GREEDY))
+    ends = []
+    while driver.engine.has_work:
+        ends += [(e.finish, e.result.error) for e in driver.engine.step() if e.finish and e.result]
+    assert [finish for finish, _ in ends] == ["error", "length"]
+    assert ends[0][1] is not None and ends[0][1].code == "duplicate_id"
+
+
+def test_a_sequence_ends_where_its_context_does(driver: Driver) -> None:
+    result = driver.run(Submit(1, TokenPrompt((5,) * 500), Sampling(max_tokens=100, ignore_eos=True)))[1]
+    assert driver.finish_of(1) == "length"
+    assert result.tokens_in + result.tokens_out == 512
+
+
+def test_resuming_what_had_ended_ends_it_again(driver: Driver) -> None:
+    whole = alone(driver, Submit(1, chat("x"), GREEDY))
+    again = Driver(driver.engine)
+    result = again.run(Submit(1, chat("x"), GREEDY, generated=whole.tokens))[1]
+    assert (again.finish_of(1), result.text, result.tokens_out) == ("length", whole.text, 0)
+
+
+def test_unified_streams_give_the_same_tokens(driver: Driver, make_engine: MakeEngine) -> None:
+    submits = [Submit(i, chat(f"Part {i}"), GREEDY, conversation=f"{i % 3}") for i in range(6)]
+    split = driver.run(*submits)
+    unified = Driver(make_engine(kv_unified=True)).run(*submits)
+    assert {i: r.tokens for i, r in unified.items()} == {i: r.tokens for i, r in split.items()}
+
+
+def test_the_accounts_add_up(driver: Driver) -> None:
+    results = driver.run(*(Submit(i, chat(f"Part {i}"), GREEDY) for i in range(6)))
+    stats = driver.engine.stats()
+    assert stats.prefill_tokens == sum(r.tokens_in - r.tokens_cached for r in results.values())
+    assert stats.cached_tokens == sum(r.tokens_cached for r in results.values())
+    assert stats.decode_tokens == sum(r.tokens_out - 1 for r in results.values())
+    assert (stats.running, stats.waiting) == (0, 0)
+    assert stats.kv_tokens == sum(s.length for s in driver.engine.kv.slots) <= stats.kv_capacity
+    assert all(min(r.queue_s, r.prefill_s, r.decode_s) >= 0 for r in results.values())

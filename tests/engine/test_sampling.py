@@ -1,0 +1,137 @@
+"""The vectorised sampler against a plain one, written out over the whole vocabulary."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aios_actors.engine.messages import Sampling
+from aios_actors.engine.sampling import Row, sample, uniform, unpack_mask
+
+VOCABULARY = 70
+
+
+def plain_choice(logits: npt.NDArray[np.float32], row: Row) -> int:
+    """One step after the other in pure Python, in llama.cpp's order."""
+    s = row.sampling
+    values = [float(x) for x in logits]
+    for token, bias in s.logit_bias.items():
+        values[token] = float(np.float32(values[token]) + np.float32(bias))
+    window = list(row.history) if s.penalty_window < 0 else list(row.history)[-s.penalty_window :]
+    if s.penalty_window == 0:
+        window = []
+    for token, count in Counter(window).items():
+        values[token] = values[token] / s.repeat_penalty if values[token] > 0 else values[token] * s.repeat_penalty
+        values[token] -= count * s.frequency_penalty + s.presence_penalty
+    if row.mask is not None:
+        allowed = unpack_mask(row.mask, VOCABULARY)
+        values = [v if allowed[t] else -math.inf for t, v in enumerate(values)]
+    if all(v == -math.inf for v in values):
+        return -1
+    order = sorted((t for t in range(VOCABULARY) if values[t] > -math.inf), key=lambda t: (-values[t], t))
+    if s.temperature == 0.0:
+        return order[0]
+    if s.top_k:
+        order = order[: s.top_k]
+    weights = [math.exp(values[t] - values[order[0]]) for t in order]
+    if s.top_p < 1.0:
+        total, kept = 0.0, 0
+        while total < s.top_p * sum(weights) and kept < len(order):
+            total += weights[kept]
+            kept += 1
+        order, weights = order[:kept], weights[:kept]
+    order = [t for t, w in zip(order, weights, strict=True) if w >= s.min_p]
+    final = [math.exp((values[t] - values[order[0]]) / s.temperature) for t in order]
+    point = uniform(s.seed, row.index) * sum(final)
+    for token, weight in zip(order, final, strict=True):
+        point -= weight
+        if point < 0:
+            return token
+    return order[-1]
+
+
+def bits(allowed: set[int]) -> npt.NDArray[np.uint32]:
+    """A constraint's bit set."""
+    mask = np.zeros(-(-VOCABULARY // 32), np.uint32)
+    for token in allowed:
+        mask[token >> 5] |= np.uint32(1 << (token & 31))
+    return mask
+
+
+logit_rows = st.lists(
+    st.floats(-8, 8, width=32).map(lambda x: round(x, 3)), min_size=VOCABULARY, max_size=VOCABULARY, unique=True
+)
+rows = st.builds(
+    Row,
+    sampling=st.builds(
+        Sampling,
+        temperature=st.sampled_from([0.0, 0.3, 1.0, 2.5]),
+        top_k=st.sampled_from([0, 1, 5, 1000]),
+        top_p=st.sampled_from([1.0, 0.9, 0.31]),
+        min_p=st.sampled_from([0.0, 0.07]),
+        seed=st.integers(-(2**70), 2**70),
+        repeat_penalty=st.sampled_from([1.0, 1.3]),
+        frequency_penalty=st.sampled_from([0.0, 0.4]),
+        presence_penalty=st.sampled_from([0.0, -0.6]),
+        penalty_window=st.sampled_from([-1, 0, 3, 64]),
+        logit_bias=st.dictionaries(st.integers(0, VOCABULARY - 1), st.sampled_from([-3.25, 5.5]), max_size=3),
+    ),
+    history=st.lists(st.integers(0, VOCABULARY - 1), max_size=12),
+    index=st.integers(0, 10_000),
+    mask=st.none() | st.sets(st.integers(0, VOCABULARY - 1), max_size=9).map(bits),
+)
+
+
+@given(batch=st.lists(st.tuples(logit_rows, rows), min_size=1, max_size=4))
+def test_it_chooses_what_the_plain_sampler_chooses(batch: list[tuple[list[float], Row]]) -> None:
+    logits = np.array([values for values, _ in batch], np.float32)
+    expected = [plain_choice(logits[i], row) for i, (_, row) in enumerate(batch)]
+    assert [c.token for c in sample(logits.copy(), [row for _, row in batch])] == expected
+
+
+def test_the_draws_follow_the_distribution() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
+    count = 4000
+    rows = [Row(Sampling(temperature=1.0, seed=7), (), i) for i in range(count)]
+    drawn = Counter(c.token for c in sample(np.tile(logits, (count, 1)), rows))
+    for token, probability in enumerate([0.5, 0.3, 0.15, 0.05]):
+        deviation = math.sqrt(count * probability * (1 - probability))
+        assert abs(drawn[token] - count * probability) < 4 * deviation
+
+
+@given(seed=st.integers(), index=st.integers(0, 2**63))
+def test_uniform_numbers_depend_on_seed_and_index_alone(seed: int, index: int) -> None:
+    assert 0.0 <= uniform(seed, index) < 1.0
+    assert uniform(seed, index) == uniform(seed, index)
+    assert uniform(seed, index) != uniform(seed + 1, index)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_logprobs_are_those_of_the_unfiltered_model(temperature: float) -> None:
+    random = np.random.default_rng(1)
+    logits = random.normal(size=(1, VOCABULARY)).astype(np.float32)
+    exact = logits[0] - np.log(np.exp(logits[0].astype(np.float64)).sum())
+    row = Row(Sampling(temperature=temperature, top_k=3, logprobs=4, logit_bias={5: 50.0}), (), 0)
+    choice = sample(logits, [row])[0]
+    assert choice.token == 5
+    assert choice.logprob is not None
+    assert choice.logprob.logprob == pytest.approx(float(exact[5]), abs=1e-5)
+    assert [t for t, _ in choice.logprob.top] == np.argsort(-exact)[:4].tolist()
+    assert [p for _, p in choice.logprob.top] == pytest.approx(np.sort(exact)[::-1][:4].tolist(), abs=1e-5)
+
+
+def test_banned_tokens_are_never_chosen() -> None:
+    logits = np.array([[0.0, 9.0, 1.0]], np.float32)
+    assert sample(logits, [Row(Sampling(), (), 0, None, (1,))])[0].token == 2
+
+
+def test_a_row_without_an_allowed_token_says_so_and_the_others_are_served() -> None:
+    logits = np.array([[0.0, 9.0], [3.0, 1.0]], np.float32)
+    rows = [Row(Sampling(temperature=1.0), (), 0, np.zeros(1, np.uint32)), Row(Sampling(), (), 0)]
+    assert [c.token for c in sample(logits, rows)] == [-1, 0]
