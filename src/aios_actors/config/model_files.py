@@ -1,0 +1,119 @@
+"""Checks of model files before any worker starts: that they are GGUFs, and that their contexts fit in memory.
+
+Contract: looks at files that are on this machine and downloads nothing; a model of the Hub is checked once it is here.
+The memory estimate is the weights once for each file (workers share the mapped pages) and the KV cache of each worker.
+Workers on a GPU are not estimated: llama.cpp itself knows what is free there, and fails with a message.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+from aios_actors.config.structs import ModelConfig, WorkerConfig
+from aios_actors.engine.gguf import GgufHeader, NotGguf, read_header
+
+CPU_SEQUENCES = 8
+LONGEST_DEFAULT_CONTEXT = 8192
+# What a process needs beside weights and KV cache: the interpreter, and the compute buffers of a 512-token batch.
+PROCESS_BYTES = 200 << 20
+
+
+def local_path(model: ModelConfig, folder: Path) -> Path | None:
+    """Where a model's GGUF lies; None if it comes from the Hub.
+
+    Args:
+        model: its config.
+        folder: the config's folder, which `path` is relative to.
+    """
+    if model.source == "embedded":
+        return Path(str(resources.files("aios_actors") / "nano" / "nano.gguf"))
+    return folder / Path(model.path).expanduser() if model.path else None
+
+
+def file_problem(path: Path) -> str:
+    """Why a file cannot be a model; "" if it can."""
+    if path.is_dir():
+        return f"{path} is a folder; name the .gguf file in it"
+    if not path.exists():
+        return f"there is no file {path}"
+    try:
+        read_header(path)
+    except NotGguf as error:
+        return str(error)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return ""
+
+
+def memory_problems(
+    models: Mapping[str, ModelConfig],
+    workers: tuple[WorkerConfig, ...],
+    paths: Mapping[str, Path],
+    available: int | None = None,
+) -> Iterator[tuple[str, str]]:
+    """What does not fit in memory: pairs of a model's name and what to do about its context.
+
+    Args:
+        models: all models by name.
+        workers: those that will run.
+        paths: GGUFs that are here and readable, by model name; workers of other models are left out.
+        available: bytes that are free; None asks the operating system.
+    """
+    left = available_memory() if available is None else available
+    mapped: set[Path] = set()
+    for worker in workers:
+        path = paths.get(worker.model)
+        if path is None or worker.gpu_layers != 0 or worker.device:
+            continue
+        header = read_header(path)
+        weights = 0 if path in mapped else header.tensor_bytes
+        mapped.add(path)
+        fixed = weights + worker.count * PROCESS_BYTES
+        needed = fixed + worker.count * _cache_bytes(header, models[worker.model], worker)
+        if needed > left:
+            yield worker.model, _too_large(header, models[worker.model], worker, needed, fixed, left)
+        left -= min(needed, left)
+
+
+def available_memory() -> int:
+    """Bytes that this process and its children may still use: what is free, and what their control group allows."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return free if limit == "max" else min(free, max(int(limit) - used, 0))
+
+
+def _context(header: GgufHeader, model: ModelConfig) -> int:
+    return model.context or min(header.context_length or LONGEST_DEFAULT_CONTEXT, LONGEST_DEFAULT_CONTEXT)
+
+
+def _cache_bytes(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> int:
+    sequences = worker.sequences or CPU_SEQUENCES
+    return header.kv_bytes(_context(header, model), sequences, worker.kv_type, worker.kv_type)
+
+
+def _too_large(header: GgufHeader, model: ModelConfig, worker: WorkerConfig, needed: int, fixed: int, left: int) -> str:
+    sequences = worker.sequences or CPU_SEQUENCES
+    per_token = worker.count * header.kv_bytes(1, sequences, worker.kv_type, worker.kv_type)
+    fitting = max(left - fixed, 0) // max(per_token, 1)
+    text = (
+        f"{_context(header, model)} tokens for each of {sequences} sequences"
+        + (f" on {worker.count} workers" if worker.count > 1 else "")
+        + f" need {_gib(needed)} with the weights, and {_gib(left)} are free"
+    )
+    if fitting < 256:
+        return f"{text}; use a smaller model, fewer workers or fewer sequences"
+    return f"{text}; use a context of at most {fitting // 256 * 256}, fewer sequences, or a smaller kv_type"
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"

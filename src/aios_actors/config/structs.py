@@ -1,0 +1,222 @@
+"""The config file as msgspec Structs; the TOML is decoded straight into these.
+
+Field docstrings are the user's reference: the JSON Schema for editors is made from them. Unknown keys are errors.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[int, Meta(ge=1)]
+NonNegative = Annotated[int, Meta(ge=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+
+
+class ConfigStruct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all tables of the config."""
+
+
+class NodeConfig(ConfigStruct, frozen=True):
+    """`[node]`: the process that runs the agents.
+
+    Attributes:
+        data: folder of what outlives the node (memory, storage), relative to the working folder.
+        log_level: least level of a log line.
+        log_format: "auto" is readable lines in a terminal and JSON otherwise.
+        drain_s: seconds that running tasks have to end in after SIGTERM.
+    """
+
+    data: str = ".aios"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    drain_s: PositiveSeconds = 30.0
+
+
+class ModelConfig(ConfigStruct, frozen=True):
+    """`[models.NAME]`: where a GGUF comes from; exactly one of `source`, `path` and `hf`.
+
+    Attributes:
+        source: "embedded" is the small model that comes with the package.
+        path: a GGUF file, relative to the config's folder.
+        hf: a repository of the Hugging Face Hub, `org/name`.
+        file: the file in that repository; may hold `*`, and must then fit one model.
+        revision: branch, tag or commit of that repository.
+        token_env: name of the environment variable with the Hub's token.
+        context: tokens that one sequence may hold; 0 is what the model was trained with, at most 8192.
+    """
+
+    source: Literal["", "embedded"] = ""
+    path: str = ""
+    hf: str = ""
+    file: str = ""
+    revision: str = "main"
+    token_env: str = ""
+    context: NonNegative = 0
+
+
+class WorkerConfig(ConfigStruct, frozen=True):
+    """`[[workers]]`: one process with one llama.cpp context.
+
+    Attributes:
+        model: a name of `[models]`.
+        count: how many such processes.
+        sequences: generations at the same time; 0 lets the engine choose (8 on a CPU, 32 on a GPU).
+        batch: most tokens in one step.
+        threads: CPU threads; 0 is all that the process may use.
+        gpu_layers: layers to put on the GPU; -1 is all of them.
+        device: device name as llama.cpp lists them (`CUDA0`, or `cuda:0`); "" lets llama.cpp choose.
+        split: shares of several GPUs, in llama.cpp's order.
+        kv_type: element type of the KV cache.
+        flash_attention: "auto" is off on a CPU, where it is slower.
+    """
+
+    model: str
+    count: Positive = 1
+    sequences: NonNegative = 0
+    batch: Positive = 512
+    threads: NonNegative = 0
+    gpu_layers: Annotated[int, Meta(ge=-1)] = 0
+    device: str = ""
+    split: tuple[float, ...] = ()
+    kv_type: KvType = "f16"
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+
+
+class SchedulerConfig(ConfigStruct, frozen=True):
+    """`[scheduler]`: who gets the LLM next.
+
+    Attributes:
+        policy: "fifo", "round_robin".
+        slice: tokens that round_robin gives a generation before the next one's turn.
+        queue: most LLM calls that may wait; one more is refused.
+    """
+
+    policy: Literal["fifo", "round_robin"] = "fifo"
+    slice: Positive = 64
+    queue: Positive = 20_000
+
+
+class ToolLimits(ConfigStruct, frozen=True):
+    """`[tools.limits.NAME]`: limits of one tool; NAME may hold `*`.
+
+    Attributes:
+        timeout_s: seconds after which a call fails.
+        parallel: calls at the same time; more wait.
+    """
+
+    timeout_s: PositiveSeconds = 30.0
+    parallel: Positive = 16
+
+
+class ToolsConfig(ConfigStruct, frozen=True):
+    """`[tools]`: tools beside the built-in ones.
+
+    Attributes:
+        modules: Python modules whose `@tool` functions every agent may be given.
+        limits: limits for each tool name.
+    """
+
+    modules: tuple[str, ...] = ()
+    limits: dict[str, ToolLimits] = {}
+
+
+class SamplingConfig(ConfigStruct, frozen=True):
+    """`[agents.NAME.sampling]`: how an agent's tokens are chosen.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_k: keep the k likeliest tokens; 0 keeps all.
+        top_p: keep the likeliest tokens that make up this probability.
+        min_p: keep tokens with at least this share of the likeliest one's probability.
+        repeat_penalty: divides the logit of tokens that occurred; 1 is off.
+        seed: same seed, same tokens.
+        max_tokens: most tokens of one reply.
+    """
+
+    temperature: Annotated[float, Meta(ge=0)] = 0.0
+    top_k: NonNegative = 0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    repeat_penalty: Annotated[float, Meta(gt=0)] = 1.0
+    seed: NonNegative = 0
+    max_tokens: Positive = 512
+
+
+class AgentConfig(ConfigStruct, frozen=True):
+    """`[agents.NAME]`: a kind of agent.
+
+    Attributes:
+        class_: `module:Class`; the module is looked up beside the config, in its parent folder and the working folder.
+        model: a name of `[models]`.
+        system: system prompt; "" is the class's own.
+        tools: names or patterns of the tools that it may call; none given means those that the class names.
+        delegates: names or patterns of the agents that it may hand tasks to.
+        count: how many instances; tasks go to the one with the fewest waiting.
+        max_steps: most LLM calls for one task in the ready-made loops.
+        seconds: most seconds for one task; none given means no limit.
+        sampling: how its tokens are chosen.
+        options: passed to the class's constructor by name.
+    """
+
+    class_: str = msgspec.field(name="class")
+    model: str = "nano"
+    system: str = ""
+    tools: tuple[str, ...] | None = None
+    delegates: tuple[str, ...] = ()
+    count: Positive = 1
+    max_steps: Positive = 12
+    seconds: PositiveSeconds | None = None
+    sampling: SamplingConfig = SamplingConfig()
+    options: dict[str, Any] = {}
+
+
+class TaskConfig(ConfigStruct, frozen=True):
+    """`[[tasks]]`: what to do in a run. All tasks start at the same time.
+
+    Attributes:
+        agent: a name of `[agents]`.
+        input: the task.
+        repeat: how often.
+    """
+
+    agent: str
+    input: str
+    repeat: Positive = 1
+
+
+class GroupConfig(ConfigStruct, frozen=True):
+    """`[groups.NAME]`: grants across agents; without one, an agent reaches its own memory and files only.
+
+    Attributes:
+        members: names of agents.
+        grants: `verb:owner` patterns, such as "memory.search:librarian" or "storage.*:clerk".
+    """
+
+    members: tuple[str, ...]
+    grants: tuple[str, ...]
+
+
+class Config(ConfigStruct, frozen=True):
+    """A whole config file.
+
+    Attributes:
+        node: the process that runs the agents.
+        models: where GGUFs come from, by name; "nano", the embedded one, is always there.
+        workers: processes that run models; a model that an agent uses and that has none gets one with defaults.
+        scheduler: who gets the LLM next.
+        tools: tools beside the built-in ones.
+        agents: kinds of agents, by name.
+        groups: grants across agents, by name.
+        tasks: what to do in a run.
+    """
+
+    node: NodeConfig = NodeConfig()
+    models: dict[str, ModelConfig] = {}
+    workers: tuple[WorkerConfig, ...] = ()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    tools: ToolsConfig = ToolsConfig()
+    agents: dict[str, AgentConfig] = {}
+    groups: dict[str, GroupConfig] = {}
+    tasks: tuple[TaskConfig, ...] = ()

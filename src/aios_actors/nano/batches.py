@@ -1,0 +1,96 @@
+"""Training batches: traces and copy drills as token arrays, bucketed by length.
+
+A batch is (tokens, weights), each (rows, length). `weights[r, t]` is the weight of the loss for predicting token t of row r
+from those before it: 1 inside assistant turns, `OTHER_WEIGHT` elsewhere, 0 for padding and the first token. Copy drills are
+random tokens repeated, and lists of pairs that are asked again; they make the model learn to copy long before it would
+from traces alone.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from . import words
+from .chat import CONTROL_TOKENS, TURN_END, TURN_START, trace
+from .tasks import training_tasks
+from .words import Split
+
+OTHER_WEIGHT = 0.1
+Row = tuple[list[int], list[float]]
+Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def trace_weights(tokenizer: Tokenizer, ids: list[int]) -> list[float]:
+    """The loss weight of every token of a trace."""
+    start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
+    header = tokenizer.encode("assistant\n").ids
+    weights = [OTHER_WEIGHT] * len(ids)
+    position = 0
+    while position < len(ids):
+        if ids[position] == start and ids[position + 1 : position + 1 + len(header)] == header:
+            position += 1 + len(header)
+            while ids[position] != end:
+                weights[position] = 1.0
+                position += 1
+            weights[position] = 1.0
+        position += 1
+    return weights
+
+
+def repeat_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
+    """Random tokens, then the same again; the repetition counts in full."""
+    low, high = len(CONTROL_TOKENS), tokenizer.get_vocab_size()
+    block = [rng.randrange(low, high) for _ in range(rng.randrange(6, 40))]
+    copies = rng.choice((2, 2, 3))
+    return block * copies, [OTHER_WEIGHT] * len(block) + [1.0] * len(block) * (copies - 1)
+
+
+def pairs_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
+    """A list of `name: value` lines, then some of the names again, whose values count in full."""
+    pairs = [(words.entity(rng, Split.TRAIN), words.value(rng, Split.TRAIN)) for _ in range(rng.randrange(2, 9))]
+    ids: list[int] = []
+    weights: list[float] = []
+    asked = [rng.choice(pairs) for _ in range(rng.randrange(2, 6))]
+    for index, (name, value) in enumerate(pairs + asked):
+        weight = 1.0 if index >= len(pairs) else OTHER_WEIGHT
+        for text, share in ((f"{name}:", OTHER_WEIGHT), (f" {value}\n", weight)):
+            piece = tokenizer.encode(text).ids
+            ids += piece
+            weights += [share] * len(piece)
+    return ids, weights
+
+
+def bucketed(rows: list[Row], rng: random.Random, batch_tokens: int) -> list[Batch]:
+    """Sorts rows by length and cuts them into padded batches of about `batch_tokens`, in random order."""
+    rows = sorted(rows, key=lambda row: len(row[0]))
+    batches: list[Batch] = []
+    while rows:
+        longest = len(rows[-1][0])
+        chunk, rows = rows[-max(1, batch_tokens // longest) :], rows[: -max(1, batch_tokens // longest)]
+        tokens = np.zeros((len(chunk), longest), np.int64)
+        weights = np.zeros((len(chunk), longest), np.float32)
+        for index, (ids, shares) in enumerate(chunk):
+            tokens[index, : len(ids)] = ids
+            weights[index, : len(ids)] = shares
+        weights[:, 0] = 0.0
+        batches.append((tokens, weights))
+    rng.shuffle(batches)
+    return batches
+
+
+def training_batches(
+    tokenizer: Tokenizer, seed: int, batch_tokens: int, drill_share: Callable[[], float], pool: int = 1536
+) -> Iterator[Batch]:
+    """An endless stream of batches. `drill_share()` is the share of rows that are copy drills, asked before every pool."""
+    rng = random.Random(f"batches {seed}")
+    stream = training_tasks(seed)
+    while True:
+        drills = int(pool * drill_share())
+        texts = [trace(task, rng) for task in itertools.islice(stream, pool - drills)]
+        rows = [(one.ids, trace_weights(tokenizer, one.ids)) for one in tokenizer.encode_batch(texts)]
+        rows += [rng.choice((repeat_drill, pairs_drill))(rng, tokenizer) for _ in range(drills)]
+        yield from bucketed(rows, rng, batch_tokens)

@@ -1,0 +1,262 @@
+"""Combinations of skills: two and three steps, delegation, refusals.
+
+The first part of a combination is an order from skills.py that yields a figure; what follows uses it.
+"""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from . import skills, words
+from .draft import Draft
+from .phrases import word_task
+from .unseen import invent
+from .world import lookup_key
+
+Skill = Callable[[Draft, bool], None]
+
+
+def _word(draft: Draft, skill: str, order: bool, **slots: str) -> str:
+    if order:
+        return draft.order(skill, **slots)
+    return word_task(draft.rng, draft.split, skill, **slots)
+
+
+def figure_times(draft: Draft, order: bool = False) -> None:
+    """A figure from a file, multiplied."""
+    path, [(thing, value)] = skills.figures_file(draft, 1)
+    n = draft.number((1, 1, 2))
+    draft.text = _word(draft, "figure_times", order, path=path, thing=thing, n=n)
+    draft.call("storage.read", path=path)
+    result = draft.call("calculator", expression=f"{value}*{n}")
+    draft.finish(f"{value} times {n} is {result}.", result)
+
+
+def figure_sum(draft: Draft, order: bool = False) -> None:
+    """Two figures from one file, added."""
+    path, [(x, a), (y, b)] = skills.figures_file(draft, 2)
+    draft.text = _word(draft, "figure_sum", order, path=path, x=x, y=y)
+    draft.call("storage.read", path=path)
+    result = draft.call("calculator", expression=f"{a}+{b}")
+    draft.finish(f"{a} plus {b} is {result}.", result)
+
+
+def sum_files(draft: Draft, order: bool = False) -> None:
+    """The numbers in two files, added."""
+    p, a, b = draft.path(), draft.number(), draft.number()
+    draft.files[p] = a
+    q = draft.path()
+    draft.files[q] = b
+    draft.text = _word(draft, "sum_files", order, p=p, q=q)
+    for path in (p, q):
+        draft.call("storage.read", path=path)
+    result = draft.call("calculator", expression=f"{a}+{b}")
+    draft.finish(f"{a} plus {b} is {result}.", result)
+
+
+def recall_times(draft: Draft, order: bool = False) -> None:
+    """A remembered figure, multiplied."""
+    attr, who, value = skills.know(draft, numeric=True)
+    skills.stock_facts(draft, attr, who)
+    n = draft.number((1, 1, 2))
+    draft.text = _word(draft, "recall_times", order, attr=attr, who=who, n=n)
+    draft.call("memory.search", query=f"{attr} of {who}")
+    result = draft.call("calculator", expression=f"{value}*{n}")
+    draft.finish(f"{value} times {n} is {result}.", result)
+
+
+def recall_sum(draft: Draft, order: bool = False) -> None:
+    """Two remembered figures, added."""
+    attr, x, a = skills.know(draft, numeric=True)
+    y, b = draft.entity(), draft.number()
+    draft.facts.append(f"the {attr} of {y} is {b}")
+    draft.text = _word(draft, "recall_sum", order, attr=attr, x=x, y=y)
+    for who in (x, y):
+        draft.call("memory.search", query=f"{attr} of {who}")
+    result = draft.call("calculator", expression=f"{a}+{b}")
+    draft.finish(f"{a} plus {b} is {result}.", result)
+
+
+def _answers(draft: Draft, agent: str, task: str, answer: str) -> None:
+    draft.agents.setdefault(agent, {})[task] = answer
+
+
+def _agent(draft: Draft) -> str:
+    return draft.rng.choice(skills.AGENT_NAMES) if draft.rng.random() < 0.6 else words.nonsense(draft.rng, draft.split)
+
+
+def ask_for(draft: Draft, order: bool = False) -> None:
+    """Gets a figure from another agent."""
+    agent, attr, who, value = _agent(draft), draft.noun(), draft.entity(), words.value(draft.rng, draft.split)
+    answer = f"The {attr} of {who} is {value}."
+    _answers(draft, agent, f"what is the {attr} of {who}?", answer)
+    draft.text = _word(draft, "ask_for", order, agent=agent, attr=attr, who=who)
+    draft.call("agents.ask", agent=agent, task=f"what is the {attr} of {who}?")
+    draft.finish(answer, value)
+
+
+BASES: tuple[Skill, ...] = (
+    *(skills.arithmetic,) * 6,
+    *(skills.arithmetic_three,) * 2,
+    *(figure_times, figure_sum, sum_files, recall_times, recall_sum, skills.figure, skills.recall, ask_for),
+)
+
+
+def _base(draft: Draft) -> str:
+    """The first part of a combination, as an order."""
+    draft.rng.choice(BASES)(draft, True)
+    return draft.text
+
+
+def _capital(draft: Draft, text: str) -> str:
+    return text[0].upper() + text[1:] if draft.rng.random() < 0.8 else text
+
+
+def then_write(draft: Draft, base: Skill | None = None) -> None:
+    """A figure, written to a file."""
+    do = _base(draft) if base is None else (base(draft, True), draft.text)[1]
+    path, value = draft.path(), draft.value
+    draft.text = _capital(draft, word_task(draft.rng, draft.split, "then_write", do=do, path=path))
+    draft.call("storage.write", path=path, content=value)
+    draft.finish(f"I wrote {value} to {path}.", value, files={path: value})
+
+
+def then_append(draft: Draft) -> None:
+    """A figure, appended to a file."""
+    path = draft.path()
+    before = words.content(draft.rng, draft.split)
+    draft.files[path] = before
+    do = _base(draft)
+    value = draft.value
+    draft.text = _capital(draft, word_task(draft.rng, draft.split, "then_append", do=do, path=path))
+    draft.call("storage.append", path=path, content=value)
+    draft.finish(f"I added {value} to {path}.", value, files={path: f"{before}\n{value}"})
+
+
+def then_remember(draft: Draft) -> None:
+    """A figure, remembered under a name."""
+    do = _base(draft)
+    value = draft.value
+    name = f"the {draft.noun()}" + (f" of {draft.entity()}" if draft.rng.random() < 0.5 else "")
+    draft.text = _capital(draft, word_task(draft.rng, draft.split, "then_remember", do=do, name=name))
+    fact = f"{name} is {value}"
+    draft.call("memory.add", text=fact)
+    draft.finish(f"Saved: {fact}.", value, facts=(fact,))
+
+
+def recall_write(draft: Draft) -> None:
+    """A remembered value, written to a file."""
+    attr, who, value = skills.know(draft)
+    skills.stock_facts(draft, attr, who)
+    path = draft.path()
+    draft.text = word_task(draft.rng, draft.split, "recall_write", attr=attr, who=who, path=path)
+    draft.call("memory.search", query=f"{attr} of {who}")
+    draft.call("storage.write", path=path, content=value)
+    draft.finish(f"I wrote {value} to {path}.", value, files={path: value})
+
+
+def read_remember(draft: Draft) -> None:
+    """A file's line, remembered."""
+    path, fact = draft.path(), skills.free_fact(draft)
+    draft.files[path] = fact
+    draft.text = word_task(draft.rng, draft.split, "read_remember", path=path)
+    draft.call("storage.read", path=path)
+    draft.call("memory.add", text=fact)
+    draft.finish("Saved.", facts=(fact,))
+
+
+def copy(draft: Draft) -> None:
+    """A file's line, written to another file."""
+    p, content = draft.path(), words.content(draft.rng, draft.split)
+    draft.files[p] = content
+    q = draft.path()
+    draft.text = word_task(draft.rng, draft.split, "copy", p=p, q=q)
+    draft.call("storage.read", path=p)
+    draft.call("storage.write", path=q, content=content)
+    draft.finish(f"I wrote {content} to {q}.", files={q: content})
+
+
+SUBTASKS: tuple[Skill, ...] = (
+    *(skills.arithmetic,) * 3,
+    *(skills.recall, skills.write, skills.remember, skills.list_files, skills.read, skills.figure, figure_times),
+)
+
+
+def _subtask(draft: Draft) -> tuple[str, str, str]:
+    """A task for another agent, without its full stop, with the agent's answer and figure."""
+    inner = Draft(draft.rng, draft.split)
+    draft.rng.choice(SUBTASKS)(inner, False)
+    text = inner.text.rstrip(".")
+    if draft.rng.random() < 0.5:
+        text = text[0].lower() + text[1:]
+    return text, inner.answer, inner.value
+
+
+def delegate(draft: Draft) -> None:
+    """Hands a task to another agent, word for word, and reports its answer; some agents do not exist."""
+    agent = _agent(draft)
+    task, answer, value = _subtask(draft)
+    draft.text = word_task(draft.rng, draft.split, "delegate", agent=agent, task=task)
+    if draft.rng.random() < 0.08:
+        skills.failed(draft, draft.call("agents.ask", agent=agent, task=task))
+        return
+    _answers(draft, agent, task, answer)
+    draft.call("agents.ask", agent=agent, task=task)
+    draft.finish(answer, answer=(value or answer,))
+
+
+def delegate_two(draft: Draft) -> None:
+    """Two tasks for two agents in sequence; the second may use what the first found."""
+    x, y = _agent(draft), _agent(draft)
+    first, answer, value = _subtask(draft)
+    first = first.rstrip("?")
+    while ". " in first or "Thank" in first:
+        first, answer, value = _subtask(draft)
+    if value and draft.rng.random() < 0.6:
+        word, path, n = draft.rng.choice(("it", "the result", "the answer")), draft.path(), draft.number((1, 2))
+        form, end = draft.rng.choice((("write {}", f" to {path}"), ("multiply {}", f" by {n}"), ("append {}", f" to {path}")))
+        asked, second = form.format(word) + end, form.format(value) + end
+        verb = {"write": f"I wrote {value} to {path}.", "append": f"I added {value} to {path}."}
+        reply = verb.get(form.split()[0], f"The result is {draft.number()}.")
+    else:
+        second, reply, _ = _subtask(draft)
+        asked = second
+    _answers(draft, x, first, answer)
+    _answers(draft, y, second, reply)
+    draft.text = word_task(draft.rng, draft.split, "delegate_two", x=x, first=first, y=y, second=asked)
+    draft.call("agents.ask", agent=x, task=first)
+    draft.call("agents.ask", agent=y, task=second)
+    draft.finish(reply, answer=(reply.rstrip("."),))
+
+
+def cannot(draft: Draft) -> None:
+    """No tool fits: either nothing could, or the tool that would is not there."""
+    if draft.rng.random() < 0.45:
+        draft.text = word_task(draft.rng, draft.split, "cannot", who=draft.entity(), attr=draft.noun())
+    else:
+        inner = Draft(draft.rng, draft.split)
+        choices = (skills.arithmetic, skills.recall, skills.write, skills.read, skills.remember, skills.list_files)
+        draft.rng.choice((*choices, skills.unseen))(inner, False)
+        draft.text, draft.removed = inner.text, inner.needs()
+    draft.finish("I cannot do that with my tools.", answer=("cannot",))
+
+
+def unseen_chain(draft: Draft) -> None:
+    """The result of one made-up tool is the argument of the next."""
+    first = invent(draft.rng, draft.split, "lookup", numeric=False)
+    middle = first.result
+    second = invent(draft.rng, draft.split, "lookup")
+    parameter = second.tool.parameters[0].name
+    tool = replace(second.tool, answers={lookup_key({parameter: middle}): second.result})
+    draft.custom += [first.tool, tool]
+    inner = f"{first.slots['attr']} of {first.slots['who']}"
+    outer = second.slots["attr"]
+    draft.text = word_task(draft.rng, draft.split, "lookup", attr=outer, who=f"the {inner}")
+    draft.call(first.tool.name, **first.arguments)
+    draft.call(tool.name, **{parameter: middle})
+    draft.finish(f"The {outer} of {middle} is {second.result}.", second.result)
+
+
+def unseen_then(draft: Draft) -> None:
+    """A made-up tool's result, written to a file."""
+    then_write(draft, skills.unseen)

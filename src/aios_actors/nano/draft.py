@@ -1,0 +1,107 @@
+"""A task in the making: its split, its world, the calls that solve it, and what must hold afterwards.
+
+A skill (skills.py, combined.py) fills in a `Draft`: it sets up files and facts, words the task, and makes the reference
+calls against the draft's `World`, whose answers become the results in the trace.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from . import words
+from .phrases import expand, templates_of
+from .words import Split
+from .world import BUILT_IN, ToolSpec, World
+
+IMPERATIVES = tuple(
+    """compute calculate work evaluate find determine multiply add take sum subtract divide share split use give read open
+    get look start recall ask check report fetch show learn let""".split()
+)
+
+
+class Call(Struct, frozen=True):
+    """One reference tool call and its result."""
+
+    tool: str
+    arguments: dict[str, str | int | float]
+    result: str
+
+
+class Checks(Struct, frozen=True):
+    """What must hold after a run: exact files, substrings of some stored fact, substrings of the answer."""
+
+    files: dict[str, str] = {}
+    facts: tuple[str, ...] = ()
+    answer: tuple[str, ...] = ()
+
+
+@dataclass
+class Draft:
+    """One task being built. `custom` are made-up tools; `agent_names` may appear in the system text."""
+
+    rng: random.Random
+    split: Split
+    text: str = ""
+    answer: str = ""
+    value: str = ""
+    calls: list[Call] = field(default_factory=list)
+    custom: list[ToolSpec] = field(default_factory=list)
+    checks: Checks = field(default_factory=Checks)
+    files: dict[str, str] = field(default_factory=dict)
+    facts: list[str] = field(default_factory=list)
+    agents: dict[str, dict[str, str]] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    _world: World | None = None
+
+    def call(self, tool: str, /, **arguments: str | int | float) -> str:
+        """Makes a reference call, records it, and gives its result. The world's start is fixed by the first call."""
+        if self._world is None:
+            self._world = World(dict(self.files), list(self.facts), self.agents, noise=self.rng)
+        self._world.tools = (*BUILT_IN.values(), *self.custom)
+        result = self._world.call(tool, arguments)
+        self.calls.append(Call(tool, arguments, result))
+        return result
+
+    def finish(self, answer: str, value: str = "", /, **checks: object) -> None:
+        """Sets the final answer and the figure that it reports; without `checks` the answer must contain the figure."""
+        self.answer, self.value = answer, value
+        fields = {"answer": (value,)} if value and "answer" not in checks else {}
+        self.checks = Checks(**(fields | checks))  # type: ignore[arg-type]
+
+    def needs(self) -> tuple[str, ...]:
+        """The names of the tools that the reference calls use."""
+        return tuple(dict.fromkeys(call.tool for call in self.calls))
+
+    def number(self, digits: tuple[int, ...] = (1, 2, 2, 2, 3, 3, 4, 5)) -> str:
+        """A whole number as text."""
+        return words.number(self.rng, self.split, digits)
+
+    def noun(self) -> str:
+        """An attribute or a thing."""
+        return words.noun(self.rng, self.split)
+
+    def entity(self) -> str:
+        """A name."""
+        return words.entity(self.rng, self.split)
+
+    def path(self) -> str:
+        """A file's path that the draft does not use yet."""
+        while (path := words.path(self.rng, self.split)) in self.files:
+            pass
+        return path
+
+    def order(self, skill: str, **slots: str) -> str:
+        """A wording of `skill` that is an order, in lower case and without its full stop: a part of a longer task."""
+        templates = templates_of(skill, self.split)
+        for _ in range(1000):
+            text = expand(self.rng, self.rng.choice(templates)).rstrip(".?")
+            first = text.split(" ", 1)[0].lower()
+            if first in IMPERATIVES and ". " not in text and "? " not in text:
+                break
+        else:
+            raise ValueError(f"no {self.split.value} template of {skill} is an order")
+        text = text[0].lower() + text[1:]
+        for slot, word in slots.items():
+            text = text.replace(f"<{slot}>", word)
+        return text

@@ -1,0 +1,87 @@
+"""The nano model's network in PyTorch: a llama decoder, laid out so that its weights go into a GGUF file as they are.
+
+Rotary embeddings turn neighbouring pairs (x0, x1), (x2, x3), ... as llama.cpp does for the llama architecture, so that no
+weight needs permuting. The output head is the embedding (tied). Needs torch; nothing that runs in a node imports this.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .network_shape import Shape
+
+
+def rope_table(shape: Shape, length: int) -> Tensor:
+    """The turns of `length` positions as complex numbers, (length, head width / 2)."""
+    half = shape.width // shape.heads // 2
+    frequencies = shape.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
+    angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turns the neighbouring pairs of the last axis; x is (batch, length, heads, head width)."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns[:, None]).flatten(-2).to(x.dtype)
+
+
+class Block(nn.Module):
+    """One decoder layer: attention and a SwiGLU feed-forward, each behind an RMS norm."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width, inner = shape.width, shape.feed_forward
+        self.heads = shape.heads
+        self.attn_norm = nn.RMSNorm(width, eps=shape.norm_epsilon)
+        self.attn_q = nn.Linear(width, width, bias=False)
+        self.attn_k = nn.Linear(width, width, bias=False)
+        self.attn_v = nn.Linear(width, width, bias=False)
+        self.attn_output = nn.Linear(width, width, bias=False)
+        self.ffn_norm = nn.RMSNorm(width, eps=shape.norm_epsilon)
+        self.ffn_gate = nn.Linear(width, inner, bias=False)
+        self.ffn_up = nn.Linear(width, inner, bias=False)
+        self.ffn_down = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
+        """x is (batch, length, width)."""
+        batch, length, width = x.shape
+        normed = self.attn_norm(x)
+        q, k, v = (
+            part(normed).view(batch, length, self.heads, -1) for part in (self.attn_q, self.attn_k, self.attn_v)
+        )
+        q, k, v = (one.transpose(1, 2) for one in (rotate(q, turns), rotate(k, turns), v))
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.attn_output(mixed.transpose(1, 2).reshape(batch, length, width))
+        normed = self.ffn_norm(x)
+        hidden: Tensor = self.ffn_down(functional.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
+        return x + hidden
+
+
+class Network(nn.Module):
+    """The whole decoder. Parameter names are those of GGUF: `blk.N.attn_q.weight`, `token_embd.weight`, ..."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.token_embd = nn.Embedding(shape.vocabulary, shape.width)
+        self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.output_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                scale = 0.02 if name.startswith("token_embd") else parameter.shape[1] ** -0.5 * 0.6
+                if name.endswith(("attn_output.weight", "ffn_down.weight")):
+                    scale *= (2 * shape.layers) ** -0.5
+                nn.init.normal_(parameter, std=scale)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The normed last hidden state, (batch, length, width), of tokens (batch, length)."""
+        turns = rope_table(self.shape, tokens.shape[1])
+        x = self.token_embd(tokens)
+        for block in self.blk:
+            x = block(x, turns)
+        normed: Tensor = self.output_norm(x)
+        return normed
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, length, vocabulary) of tokens (batch, length)."""
+        return functional.linear(self.hidden(tokens), self.token_embd.weight)

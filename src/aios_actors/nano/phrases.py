@@ -1,0 +1,57 @@
+"""How tasks are worded: templates with alternatives, split into those for training and those held out.
+
+A template is text with `[a|b|]` for alternatives and `<slot>` for what the task fills in; one template makes dozens of
+surfaces. In each skill's list every fifth template is held out as a whole. Templates that begin with a verb can be wrapped
+("Please ...", "Could you ...?"), those that begin with a question word too ("Tell me: ...").
+"""
+
+import random
+import re
+
+from .templates import TEMPLATES
+from .words import Split
+
+QUESTION_WORDS = ("what", "how", "which", "who", "where", "is", "are", "do", "does", "when")
+ASK_WRAPS = ("{}",) * 14 + ("Please tell me: {}", "Tell me: {}", "I want to know: {}", "Quick question: {}", "{} Thanks.")
+DO_WRAPS = ("{}",) * 11 + (
+    "Please {}",
+    "Please {}",
+    "Now {}",
+    "Could you {}",
+    "Can you {}",
+    "I want you to {}",
+    "I need you to {}",
+    "{} Thank you.",
+    "Your task: {}",
+)
+_CHOICE = re.compile(r"\[([^\[\]]*)\]")
+
+
+def templates_of(skill: str, split: Split) -> tuple[str, ...]:
+    """The templates of a skill that belong to `split`: of every five the last is held out."""
+    held_out = split is Split.HELD_OUT
+    return tuple(text for index, text in enumerate(TEMPLATES[skill]) if (index % 5 == 4) is held_out)
+
+
+def expand(rng: random.Random, template: str) -> str:
+    """Chooses one alternative of each innermost `[a|b]` until none is left."""
+    while match := _CHOICE.search(template):
+        template = template[: match.start()] + rng.choice(match[1].split("|")) + template[match.end() :]
+    return re.sub(" +", " ", template).strip()
+
+
+def word_task(rng: random.Random, split: Split, skill: str, **slots: str) -> str:
+    """A task of `skill` in words, with its slots filled in."""
+    text = expand(rng, rng.choice(templates_of(skill, split)))
+    question = text.split(" ", 1)[0].lower().strip(",:'") in QUESTION_WORDS
+    end = "?" if question else "."
+    if rng.random() < 0.12:
+        text = text.rstrip("?.")
+    elif text[-1] not in "?.!":
+        text += end
+    wrap = rng.choice(ASK_WRAPS if question else DO_WRAPS)
+    if not wrap.startswith("{}") or rng.random() < 0.15:
+        text = text[0].lower() + text[1:]
+    text = wrap.format(text)
+    # Slots come last, so that what they hold is never taken for a template.
+    return re.sub(r"<(\w+)>", lambda match: slots[match[1]], text)

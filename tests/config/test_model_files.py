@@ -1,0 +1,59 @@
+"""The memory estimate of models on the CPU, with the free memory given."""
+
+from pathlib import Path
+
+from aios_actors.config.model_files import PROCESS_BYTES, available_memory, memory_problems
+from aios_actors.config.structs import ModelConfig, WorkerConfig
+from aios_actors.engine.gguf import read_header
+from tests.config.project import Project
+
+MIB = 1 << 20
+
+
+def problems(path: Path, workers: list[WorkerConfig], available: int, context: int = 1024) -> list[tuple[str, str]]:
+    models = {"m": ModelConfig(path=str(path), context=context)}
+    return list(memory_problems(models, tuple(workers), {"m": path}, available))
+
+
+def test_what_fits_exactly_is_no_problem(project: Project) -> None:
+    path = project.gguf(weights=MIB)
+    header = read_header(path)
+    needed = header.tensor_bytes + header.kv_bytes(1024, 8) + PROCESS_BYTES
+    assert problems(path, [WorkerConfig(model="m")], needed) == []
+    ((name, message),) = problems(path, [WorkerConfig(model="m")], needed - 1)
+    assert name == "m"
+    assert message.startswith("1024 tokens for each of 8 sequences need 0.3 GiB with the weights, and 0.3 GiB are free")
+    assert "use a context of at most 768" in message
+
+
+def test_workers_share_the_weights_and_add_up_their_caches(project: Project) -> None:
+    path = project.gguf(weights=MIB)
+    header = read_header(path)
+    cache = header.kv_bytes(1024, 4) + PROCESS_BYTES
+    workers = [WorkerConfig(model="m", sequences=4), WorkerConfig(model="m", sequences=4, count=2)]
+    assert problems(path, workers, header.tensor_bytes + 3 * cache) == []
+    assert len(problems(path, workers, header.tensor_bytes + 3 * cache - 1)) == 1
+
+
+def test_a_smaller_kv_type_needs_less(project: Project) -> None:
+    path = project.gguf(weights=0)
+    header = read_header(path)
+    available = header.kv_bytes(1024, 8, "q8_0", "q8_0") + header.tensor_bytes + PROCESS_BYTES
+    assert problems(path, [WorkerConfig(model="m", kv_type="q8_0")], available) == []
+    assert len(problems(path, [WorkerConfig(model="m")], available)) == 1
+
+
+def test_without_a_context_the_trained_one_counts_up_to_8192(project: Project) -> None:
+    path = project.gguf(context=100_000)
+    ((_, message),) = problems(path, [WorkerConfig(model="m")], 0, context=0)
+    assert message.startswith("8192 tokens")
+    assert message.endswith("use a smaller model, fewer workers or fewer sequences")
+
+
+def test_gpu_workers_are_left_to_llama_cpp(project: Project) -> None:
+    path = project.gguf()
+    assert problems(path, [WorkerConfig(model="m", gpu_layers=-1), WorkerConfig(model="m", device="CUDA0")], 0) == []
+
+
+def test_the_machine_has_some_memory() -> None:
+    assert 16 * MIB < available_memory() < 1 << 50
