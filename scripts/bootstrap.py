@@ -23,12 +23,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.setup_progress import Progress
+from scripts.ready_wheels import wheel_source
+from scripts.setup_progress import Progress, SetupFailed
 
 ENGINE = "llama-cpp-python"
-WHEEL_INDEX = "https://abetlen.github.io/llama-cpp-python/whl"
-# The CUDA releases that the maintainer's index has a folder for (llama-cpp-python 0.3.36's README).
-CUDA_FOLDERS = ((11, 8), (12, 1), (12, 2), (12, 3), (12, 4), (12, 5), (13, 0), (13, 2))
 COMPILER_HELP = """\
 llama.cpp must be built here, and that needs a C++ compiler:
   Debian, Ubuntu   sudo apt install g++ cmake
@@ -36,10 +34,6 @@ llama.cpp must be built here, and that needs a C++ compiler:
   macOS            xcode-select --install && brew install cmake
   Windows          work in WSL (wsl --install) and follow the Ubuntu line
 Or take a ready wheel: add --wheels cpu (or cuda, metal, or an index's URL)."""
-
-
-class SetupFailed(Exception):
-    """Raised when the environment cannot be made; the message is for the user."""
 
 
 class Environment(NamedTuple):
@@ -140,9 +134,12 @@ def install(root: Path, environment: Environment, *, tests: bool, lock: Path, wh
     with Progress(environment.folder / "setup.log") as progress, tempfile.TemporaryDirectory() as folder:
         steps = Steps(environment, progress, Path(folder))
         steps.make_environment()
-        steps.install_locked("Python packages", others)
         origin = engine_before
-        if origin is None or engine_is_stale(origin, wheel_url) or steps.installed_version() != version[1]:
+        stale = origin is None or engine_is_stale(origin, wheel_url) or steps.installed_version() != version[1]
+        if stale and steps.must_build(version[1], wheel_url):
+            require_compiler(os.environ)
+        steps.install_locked("Python packages", others)
+        if origin is None or stale:
             origin = steps.install_engine(version[1], engine, wheel_url)
         steps.pip("aios_actors", "--no-deps", "--editable", str(root))
         progress.finish(f"set-up done in {progress.elapsed()}")
@@ -188,15 +185,18 @@ class Steps:
         path.write_text(requirements)
         self.pip(title, "--no-deps", "--require-hashes", *options, "-r", str(path), verbose=verbose)
 
+    def must_build(self, version: str, wheel_url: str | None) -> bool:
+        """Whether llama.cpp is compiled; what an interrupted set-up left is good unless CMAKE_ARGS has wishes."""
+        return not wheel_url and (bool(os.environ.get("CMAKE_ARGS")) or self.installed_version() != version)
+
     def install_engine(self, version: str, requirement: str, wheel_url: str | None) -> str:
         """Installs llama-cpp-python from a ready wheel or by building it; returns which, as the stamp notes it."""
         if wheel_url:
             self.install_wheel(version, wheel_url)
             return wheel_url
         wished = os.environ.get("CMAKE_ARGS", "")
-        if not wished and self.installed_version() == version:
+        if not self.must_build(version, wheel_url):
             return "built "
-        require_compiler(os.environ)
         self.progress.say(
             f"llama.cpp {version} is built from source: 3 to 15 minutes, only this once"
             + (f" (CMAKE_ARGS={wished})" if wished else "")
@@ -241,41 +241,6 @@ def require_compiler(environ: Mapping[str, str]) -> None:
     if not any(shutil.which(name, path=environ.get("PATH")) for name in named or ("c++", "g++", "clang++", "cl")):
         missing = f"CXX={named[0]} is not there. " if named else ""
         raise SetupFailed(missing + COMPILER_HELP)
-
-
-def wheel_source(choice: str) -> str:
-    """URL for `--wheels`: a folder of the maintainer's index, or the given URL."""
-    if choice in ("cpu", "metal"):
-        return f"{WHEEL_INDEX}/{choice}"
-    if choice == "cuda":
-        return f"{WHEEL_INDEX}/{cuda_folder(nvidia_smi())}"
-    if "://" in choice:
-        return choice
-    raise SetupFailed(f'--wheels {choice}: use "cpu", "cuda", "metal", or the URL of an index or a .whl file')
-
-
-def nvidia_smi() -> str:
-    """What nvidia-smi prints, "" if it is not there or fails."""
-    try:
-        return subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False).stdout
-    except OSError:
-        return ""
-
-
-def cuda_folder(report: str) -> str:
-    """The newest folder of the index that the driver can run: `cu124` for a driver of CUDA 12.4."""
-    found = re.search(r"CUDA Version:\s*(\d+)\.(\d+)", report)
-    if found is None:
-        raise SetupFailed(
-            "--wheels cuda: nvidia-smi shows no CUDA driver. Install the NVIDIA driver, or use --wheels cpu"
-        )
-    driver = (int(found[1]), int(found[2]))
-    fitting = [folder for folder in CUDA_FOLDERS if folder <= driver]
-    if not fitting:
-        raise SetupFailed(
-            f"--wheels cuda: the driver has CUDA {found[1]}.{found[2]}, and 11.8 is the oldest with wheels"
-        )
-    return "cu{}{}".format(*fitting[-1])
 
 
 @contextlib.contextmanager

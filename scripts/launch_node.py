@@ -26,7 +26,8 @@ def main() -> int:
         )
         return 1
     sys.path.insert(0, str(ROOT))
-    from scripts.bootstrap import SetupFailed, prepare, replace_process
+    from scripts.bootstrap import prepare, replace_process
+    from scripts.setup_progress import SetupFailed
 
     parser = argparse.ArgumentParser(
         description="Sets up .venv and runs a config. All other arguments go to `aios-actors run`.",

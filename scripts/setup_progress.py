@@ -27,6 +27,10 @@ USEFUL = re.compile(
 )
 
 
+class SetupFailed(Exception):
+    """Raised when the environment cannot be made; the message is for the user."""
+
+
 class Progress:
     """Runs commands one after the other and shows how they come along.
 

@@ -2,8 +2,9 @@
 
     python3 scripts/train_nano_model.py --minutes 75 --out src/aios_actors/nano/nano.gguf
 
-Needs the `train` extra (torch, tokenizers, gguf); the evaluation also needs llama-cpp-python. A run keeps its tokenizer and
-checkpoint in `--work` and continues from there with `--resume`. `--quick` is a smoke run of under a minute.
+Needs the `train` extra (torch, tokenizers, gguf); the evaluation also needs llama-cpp-python. A run keeps its
+tokenizer and checkpoint in `--work` and continues from there with `--resume`. `--quick` is a smoke run of under a
+minute.
 """
 
 import argparse
@@ -61,12 +62,10 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_in(arguments.work, arguments.seed, 2_000 if arguments.quick else 20_000)
     if arguments.quick:
-        shape, plan = Shape(width=64, layers=2, heads=2, feed_forward=96), Plan(tokens=20_000, batch_tokens=2048)
+        shape, plan = Shape(width=64, layers=2, heads=2, feed_forward=96), Plan(tokens=20_000)
     else:
         shape = Shape()
-        plan = Plan(
-            seed=arguments.seed, tokens=arguments.tokens, minutes=arguments.minutes, decay=arguments.decay
-        )
+        plan = Plan(seed=arguments.seed, tokens=arguments.tokens, minutes=arguments.minutes, decay=arguments.decay)
     trainer = Trainer(tokenizer, shape, plan)
     checkpoint = arguments.work / "checkpoint.pt"
     if arguments.resume:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from aios_actors.actors import ActorRef
-from aios_actors.config.classes import load_class, load_module
+from aios_actors.config.classes import load_class, load_module, tools_of
 from aios_actors.config.structs import AgentConfig, Config
 from aios_actors.engine.messages import Sampling
 from aios_actors.kernel.agents import AgentKind
@@ -34,7 +34,7 @@ def _kind(name: str, entry: AgentConfig, cls: type[Agent], kernel: Callable[[], 
 def user_tools(config: Config) -> Iterator[Tool[..., Any]]:
     """The tools of the modules that the config names, and those in the agents' classes."""
     for module in config.tools.modules:
-        yield from (each for each in vars(load_module(module)).values() if isinstance(each, Tool))
+        yield from tools_of(load_module(module))
     for entry in config.agents.values():
         yield from (each for each in load_class(entry.class_).tools if isinstance(each, Tool))
 

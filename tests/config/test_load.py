@@ -107,6 +107,14 @@ class TestClasses:
         assert line.startswith('agents.a.class: no module named "agnets_x" in ')
         assert str(project.config.parent) in line
 
+    def test_no_such_module_in_a_package(self, project: Project) -> None:
+        package = project.root / "agency"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "assistant.py").touch()
+        (line,) = self.agent(project, "agency.assistent:Assistant")
+        assert line.endswith('; did you mean "agency.assistant"?')
+
     def test_no_such_class(self, project: Project) -> None:
         spec = project.agent_class()
         module = spec.partition(":")[0]

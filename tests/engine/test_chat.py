@@ -66,8 +66,8 @@ def test_a_longer_conversation_continues_a_shorter_ones_tokens(template: ChatTem
 
 
 def test_a_template_may_refuse(model: Model) -> None:
-    picky = with_source("{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}", model)
-    with pytest.raises(TemplateError, match="user first"):
+    picky = with_source("{{ raise_exception('user last') }}", model)
+    with pytest.raises(TemplateError, match="user last"):
         picky.render(TALK)
 
 
@@ -83,11 +83,54 @@ def test_a_template_that_does_not_compile_is_an_error(model: Model) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["{{ messages.__class__.__mro__ }}", "{{ ''.__class__.__base__.__subclasses__() }}", "{{ messages.append(1) }}"],
+    [
+        "{{ ''.__class__.__base__.__subclasses__() }}",
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+        "{{ raise_exception.__globals__['json'] }}",
+        "{% for i in range(1000000) %}{% endfor %}",
+    ],
 )
 def test_a_template_is_kept_in_its_sandbox(model: Model, source: str) -> None:
     with pytest.raises(TemplateError):
-        with_source(source + "{{ undefined_function() }}", model).render(TALK)
+        with_source(source, model).render(TALK)
+
+
+def test_a_template_cannot_change_what_it_is_given(model: Model) -> None:
+    greedy = "{% set _ = tools[0].function.parameters.update({'x': 1}) %}{% set _ = messages.append(1) %}ok"
+    assert with_source(greedy, model).render(TALK) == "ok"
+    assert TOOLS[0].parameters == {"type": "object", "properties": {"a": {"type": "integer"}}}
+    assert len(TALK.messages) == 4
+
+
+def test_marks_around_generated_text_have_no_meaning(model: Model) -> None:
+    assert with_source("a{% generation %}{{ 1 + 1 }}{% endgeneration %}b", model).render(TALK) == "a2b"
+
+
+def test_a_template_without_a_system_role_gets_its_text_in_the_users_turn(model: Model) -> None:
+    source = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "[{{ m.role }}] {{ m.content }}{% endfor %}"
+    )
+    prompt = ChatPrompt((ChatMessage("system", "Be brief."), ChatMessage("user", "Hi")))
+    assert with_source(source, model).render(prompt) == "[user] Be brief.\n\nHi"
+
+
+def test_a_template_that_wants_arguments_as_text_gets_them_so(model: Model) -> None:
+    source = (
+        "{{ tools | length }}{% for m in messages %}{% for c in m.tool_calls or [] %}{{ '' + c.function.arguments }}"
+    )
+    assert with_source(source + "{% endfor %}{% endfor %}", model).render(TALK) == '1{"a": 1}'
+
+
+def test_a_template_without_tools_gets_them_in_words(model: Model) -> None:
+    plain = with_source("{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}", model)
+    text = plain.render(TALK)
+    assert plain.family.name == "hermes"
+    assert text.startswith("[system] Be brief.\n\nYou can call these tools")
+    assert '{"name": "add", "description": "Adds.", "parameters": {"type": "object"' in text
+    assert '[assistant] <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>\n' in text
+    assert text.endswith("[user] Result of add:\n1\n")
+    assert plain.render(ChatPrompt((ChatMessage("user", "Hi"),))) == "[user] Hi\n"
 
 
 def test_dates_and_json_are_as_hugging_face_has_them(model: Model) -> None:

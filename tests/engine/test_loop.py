@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import llama_cpp
 import pytest
 
 from aios_actors.engine.loop import Engine
@@ -20,7 +21,7 @@ from aios_actors.engine.messages import (
     ToolCalls,
     ToolSchema,
 )
-from aios_actors.engine.protocol import Result, Submit
+from aios_actors.engine.protocol import Cancel, NodeFrame, Ping, Preempt, Result, Submit
 from tests.engine.driving import Driver
 
 MakeEngine = Callable[..., Engine]
@@ -311,3 +312,73 @@ def test_the_accounts_add_up(driver: Driver) -> None:
     assert (stats.running, stats.waiting) == (0, 0)
     assert stats.kv_tokens == sum(s.length for s in driver.engine.kv.slots) <= stats.kv_capacity
     assert all(min(r.queue_s, r.prefill_s, r.decode_s) >= 0 for r in results.values())
+
+
+def abort_calls(driver: Driver, monkeypatch: pytest.MonkeyPatch, hasten: dict[int, NodeFrame]) -> list[int]:
+    """Make `hasten` commands arrive just when the n-th decode call begins; the return codes of all calls."""
+    codes: list[int] = []
+    real = llama_cpp.llama_decode
+
+    def decode(context: object, batch: object) -> int:
+        if len(codes) in hasten:
+            driver.engine.hasten(hasten[len(codes)])
+        codes.append(real(context, batch))
+        return codes[-1]
+
+    monkeypatch.setattr(llama_cpp, "llama_decode", decode)
+    return codes
+
+
+URGENT = Submit(2, TextPrompt("now"), GREEDY, priority=1)
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_an_aborted_prefill_is_taken_up_again_and_changes_nothing(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    first = Submit(5, TextPrompt("decoding"), GREEDY)
+    long = Submit(1, TextPrompt("x y z " * 40), GREEDY)
+    expected = {i: r.tokens for i, r in Driver(make_engine(batch=64)).run(first, long).items()}
+    driver = Driver(make_engine(batch=64))
+    codes = abort_calls(driver, monkeypatch, {call: URGENT})
+    results = driver.run(first, long)
+    assert codes[call] == 2 and codes.count(2) == 1
+    assert {i: r.tokens for i, r in results.items()} == expected
+
+
+def test_an_urgent_request_overtakes_a_prefill_under_way(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(make_engine(batch=64))
+    codes = abort_calls(driver, monkeypatch, {0: URGENT})
+    driver.engine.submit(Submit(1, TextPrompt("x y z " * 60), GREEDY))
+    assert driver.engine.step() == () and codes == [2]
+    driver.engine.submit(URGENT)
+    driver.run()
+    assert next(e.id for e in driver.events if e.tokens) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "aborts"),
+    [
+        (Cancel(1), True),
+        (Preempt(1), True),
+        (Cancel(9), False),
+        (Submit(2, TextPrompt("a")), False),
+        (Submit(2, TextPrompt("a"), priority=3), True),
+        (Ping(1), False),
+    ],
+)
+def test_only_what_cannot_wait_aborts(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, command: NodeFrame, aborts: bool
+) -> None:
+    codes = abort_calls(driver, monkeypatch, {0: command})
+    driver.run(Submit(1, TextPrompt("x y z " * 40), Sampling(max_tokens=3, ignore_eos=True)))
+    assert (codes[0] == 2) == aborts
+
+
+def test_short_batches_and_idle_engines_are_not_aborted(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.engine.hasten(URGENT)
+    codes = abort_calls(driver, monkeypatch, {0: URGENT, 3: URGENT})
+    driver.run(Submit(1, TextPrompt("short"), GREEDY))
+    assert set(codes) == {0}

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aios_actors.engine.messages import Sampling
@@ -88,6 +88,7 @@ rows = st.builds(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(batch=st.lists(st.tuples(logit_rows, rows), min_size=1, max_size=4))
 def test_it_chooses_what_the_plain_sampler_chooses(batch: list[tuple[list[float], Row]]) -> None:
     logits = np.array([values for values, _ in batch], np.float32)

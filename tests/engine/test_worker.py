@@ -180,6 +180,13 @@ async def test_the_end_of_the_connection_ends_the_worker_also_in_mid_work(ready:
     assert await limit(ready.process.wait()) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signals_meant_for_the_node_do_not_end_its_worker(ready: Node, number: signal.Signals) -> None:
+    ready.process.send_signal(number)
+    ready.send(Ping(1))
+    assert isinstance(await ready.receive(), Pong)
+
+
 async def test_bytes_that_are_no_frame_end_the_worker(ready: Node, limit: Limit) -> None:
     ready.send_bytes(b"\0\0\0\x01\xc1")
     assert await limit(ready.process.wait()) == 2

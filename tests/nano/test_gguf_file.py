@@ -2,11 +2,9 @@
 
 import itertools
 
+import gguf
+import numpy as np
 import pytest
-
-gguf = pytest.importorskip("gguf")
-np = pytest.importorskip("numpy")
-pytest.importorskip("tokenizers")
 
 from aios_actors.nano.chat import TEMPLATE, trace
 from aios_actors.nano.gguf_file import write_gguf

@@ -5,8 +5,6 @@ import random
 
 import pytest
 
-pytest.importorskip("tokenizers")
-
 from aios_actors.nano import words
 from aios_actors.nano.chat import trace
 from aios_actors.nano.tasks import held_out_tasks, training_tasks

@@ -3,7 +3,9 @@
 import json
 
 import pytest
-from aios_actors.nano.world import BUILT_IN, Parameter, ToolSpec, World, evaluate, lookup_key
+
+from aios_actors.kernel.tool.builtin import kernel_tools
+from aios_actors.nano.world import BUILT_IN, OTHERS, Parameter, ToolSpec, World, evaluate, lookup_key
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,14 @@ def test_the_schema_has_the_form_of_the_openai_api():
         "properties": {"n": {"type": "integer"}, "unit": {"type": "string"}},
         "required": ["n"],
     }
+
+
+def test_the_tools_are_those_of_the_node():
+    ours = {spec.name: (spec.description, spec.parameters) for spec in (*BUILT_IN.values(), *OTHERS)}
+    theirs = {}
+    for schema in (tool.schema for tool in kernel_tools()):
+        required = schema.parameters.get("required", [])
+        properties = schema.parameters.get("properties", {}).items()
+        parameters = tuple(Parameter(name, kind["type"], name in required) for name, kind in properties)
+        theirs[schema.name] = (schema.description, parameters)
+    assert ours == theirs

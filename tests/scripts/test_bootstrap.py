@@ -1,4 +1,4 @@
-"""The parts of the set-up that need no install: the lock, the choice of wheels, the stamp, what it shows."""
+"""The parts of the set-up that need no install: the lock, the stamp, what it shows."""
 
 import ast
 import io
@@ -37,36 +37,6 @@ def test_the_real_locks_are_cut_without_loss(name: str) -> None:
     assert sorted((others + engine).splitlines()) == sorted(
         line for line in text.splitlines() if not line.startswith("#")
     )
-
-
-@pytest.mark.parametrize(
-    ("version", "folder"),
-    [
-        ("11.8", "cu118"),
-        ("12.0", "cu118"),
-        ("12.1", "cu121"),
-        ("12.4", "cu124"),
-        ("12.9", "cu125"),
-        ("13.1", "cu130"),
-        ("14.0", "cu132"),
-    ],
-)
-def test_cuda_takes_the_newest_wheels_that_the_driver_runs(version: str, folder: str) -> None:
-    report = f"| NVIDIA-SMI 570.00    Driver Version: 570.00    CUDA Version: {version}     |"
-    assert bootstrap.cuda_folder(report) == folder
-
-
-@pytest.mark.parametrize(("report", "message"), [("", "no CUDA driver"), ("CUDA Version: 11.4", "11.8 is the oldest")])
-def test_cuda_without_a_fitting_driver(report: str, message: str) -> None:
-    with pytest.raises(bootstrap.SetupFailed, match=message):
-        bootstrap.cuda_folder(report)
-
-
-def test_wheels_may_be_a_url_and_nothing_else_unknown() -> None:
-    assert bootstrap.wheel_source("https://host/simple") == "https://host/simple"
-    assert bootstrap.wheel_source("cpu").endswith("/whl/cpu")
-    with pytest.raises(bootstrap.SetupFailed, match='--wheels rocm: use "cpu", "cuda", "metal", or the URL'):
-        bootstrap.wheel_source("rocm")
 
 
 def test_a_missing_compiler_is_told_before_the_build(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def index(tmp_path: Path) -> Iterator[Index]:
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     (root / "scripts").mkdir(parents=True)
-    for name in ("launch_node.py", "bootstrap.py", "setup_progress.py"):
+    for name in ("launch_node.py", "bootstrap.py", "ready_wheels.py", "setup_progress.py"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts")
     (root / "backend.py").write_text(BACKEND)
     (root / "pyproject.toml").write_text(
@@ -154,6 +154,12 @@ def test_the_whole_way(project: Path, index: Index) -> None:
     assert "The whole log is " in failed.stderr and "Traceback" not in failed.stderr
     assert not stamp.exists()
 
+    direct = f"{index.url('old')}/llama-cpp-python/llama_cpp_python-0.2.0-py3-none-any.whl"
+    another = launch(project, "x.toml", "--wheels", direct)
+    assert another.returncode == 1
+    assert f"{direct} holds llama-cpp-python 0.2.0, and 0.3.36 is needed" in another.stderr
+    assert not stamp.exists()
+
     interrupt_while_it_installs(project, index)
     assert not stamp.exists()
 
@@ -170,11 +176,6 @@ def test_the_whole_way(project: Path, index: Index) -> None:
     changed = launch(project, "y.toml")
     assert changed.returncode == 7
     assert "set-up done in" in changed.stderr and "llama.cpp" not in changed.stderr
-
-    direct = f"{index.url('good')}/llama-cpp-python/llama_cpp_python-0.3.36-py3-none-any.whl"
-    other = launch(project, "y.toml", "--wheels", direct)
-    assert other.returncode == 7
-    assert "llama.cpp wheel: done" in other.stderr
 
 
 def interrupt_while_it_installs(project: Path, index: Index) -> None:

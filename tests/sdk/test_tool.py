@@ -200,6 +200,12 @@ def test_bind_names_the_argument_and_what_it_should_be(annotation: Any, value: A
     assert str(error.value) == message
 
 
+def test_null_leaves_an_optional_argument_out() -> None:
+    assert exchange_rate.bind({"base": "USD", "quote": None}) == {"base": "USD"}
+    assert one(int | None, default=5).bind({"value": None}) == {"value": None}
+    assert one(Any, default=5).bind({"value": None}) == {"value": None}
+
+
 def test_bind_refuses_unknown_and_missing_arguments() -> None:
     with pytest.raises(InvalidArgument, match='there is no argument "from": the tool is exchange_rate'):
         exchange_rate.bind({"base": "USD", "from": "EUR"})

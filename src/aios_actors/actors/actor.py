@@ -9,7 +9,7 @@ actor may call on itself is here; what others may do with it is on `ActorRef`.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from aios_actors.actors.envelope import Envelope, scope_var
 from aios_actors.actors.errors import LinkedActorDied
@@ -80,7 +80,15 @@ class Actor:
     def sender(self) -> ActorRef | None:
         """The actor that first sent the current message, kept over forwards; None if sent from outside any actor. It is
         stamped by the runtime, never claimed by the sender."""
-        return self._current().sender
+        return cast("ActorRef | None", self._current().sender)
+
+    @property
+    def request_id(self) -> int:
+        """A number for the current message, unique in the system and kept over forwards: what logs name it by."""
+        current = self._current()
+        if not current.number:
+            current.number = self.system.new_number()
+        return current.number
 
     @property
     def deadline(self) -> float | None:

@@ -7,6 +7,7 @@ dead. Whatever happens, each message that entered is handled, dropped or put in 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,8 @@ from aios_actors.actors.life import Life
 from aios_actors.actors.mailbox import Future, Mailbox
 from aios_actors.actors.ref import ActorRef
 from aios_actors.actors.specs import ChildSpec, Exit, MailboxSpec, Restart
+
+log = logging.getLogger("aios_actors.actors")
 
 if TYPE_CHECKING:
     from aios_actors.actors.actor import Actor
@@ -277,17 +280,22 @@ class Cell(Scope):
         self.mailbox.wake()
 
     def kill(self) -> None:
-        """Ends the actor now and for good."""
-        if self.state == "dead" or (self.ending is not None and self.ending.kind == "killed"):
+        """Ends the actor now and for good; a second kill, which also comes by itself after a while, cuts hooks short.
+        """
+        if self.state == "dead":
             return
-        self.ending = Exit("killed")
-        self.final, self.passivating = True, False
-        self.mailbox.capacity = 0
+        if self.ending is None or self.ending.kind != "killed":
+            self.ending = Exit("killed")
+            self.final, self.passivating = True, False
+            self.mailbox.capacity = 0
         if self.life is None:
             self.die(self.ending)
-        else:
-            self._flush(self.ending)
-            self.life.cancel()
+            return
+        self._flush(self.ending)
+        self.life.cancel()
+        if self.alarm is None:
+            self.alarm = Alarm(self.system.clock)
+        self.alarm.set(self.spec.shutdown_s, self.kill)
 
     def passivate(self) -> None:
         """Ends the incarnation gracefully, and lets the actor lie dormant until the next message."""
@@ -328,6 +336,12 @@ class Cell(Scope):
         if self.supervision is not None:
             await self.supervision.stop_all()
 
+    def kill_children(self) -> None:
+        """Kills the children, all at once."""
+        if self.supervision is not None:
+            for child in list(self.supervision.children.values()):
+                child.kill()
+
     def life_ended(self, exit: Exit) -> None:
         """The incarnation is over. A requested end is final; otherwise the parent decides."""
         self.life = None
@@ -363,7 +377,10 @@ class Cell(Scope):
         self._flush(exit)
         self.parent.child_died(self)
         for watcher in self.watchers or ():
-            watcher(self.ref, exit)
+            try:
+                watcher(self.ref, exit)
+            except Exception:  # one that fails must not keep the others from knowing
+                log.exception("%s: telling a watcher of the death failed", self.path)
         for joiner in self.joiners or ():
             if not joiner.done():
                 joiner.set_result(exit)

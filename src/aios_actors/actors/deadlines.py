@@ -5,7 +5,7 @@ has ended; nearly all leave. One clock call per set looks at it when its slot be
 there a call of their own at their exact time. So a deadline is exact, and an ask that is answered in time costs two
 set operations.
 
-Measured: 0.16 us for each ask, against 1.1 us for a `loop.call_at` handle that is cancelled.
+Measured: 0.15 us for each ask, against 1.1 us for a `loop.call_at` handle that is cancelled.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from aios_actors.actors.envelope import Envelope
 from aios_actors.actors.mailbox import Clock, TimerHandle
 
-SLOTS_PER_S = 16
+SLOT_S = 1 / 16
 
 
 class Deadlines:
@@ -21,22 +21,19 @@ class Deadlines:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._slots: dict[int, set[Envelope]] = {}
-        self._handles: dict[int, TimerHandle] = {}
+        # By number of the slot since the clock's start. `ActorRef.ask` looks here itself, which saves a call.
+        self.slots: dict[float, set[Envelope]] = {}
+        self._handles: dict[float, TimerHandle] = {}
         self._exact: set[TimerHandle] = set()
 
-    def join(self, envelope: Envelope, deadline: float) -> set[Envelope]:
-        """Has `envelope` expire at `deadline`; returns the set that it must be discarded from when it has ended."""
-        slot = int(deadline * SLOTS_PER_S)
-        members = self._slots.get(slot)
-        if members is None:
-            members = self._slots[slot] = set()
-            self._handles[slot] = self._clock.call_at(slot / SLOTS_PER_S, lambda: self._slot_begins(slot))
-        members.add(envelope)
+    def open(self, slot: float) -> set[Envelope]:
+        """The requests whose deadline lies in `slot`; they expire then, unless they are discarded from the set."""
+        members = self.slots[slot] = set()
+        self._handles[slot] = self._clock.call_at(slot * SLOT_S, lambda: self._begin(slot))
         return members
 
-    def _slot_begins(self, slot: int) -> None:
-        members = self._slots.pop(slot)
+    def _begin(self, slot: float) -> None:
+        members = self.slots.pop(slot)
         del self._handles[slot]
         for envelope in members:
             self._set_exact(envelope, members)
@@ -57,7 +54,7 @@ class Deadlines:
         for handle in (*self._handles.values(), *self._exact):
             handle.cancel()
         self._handles.clear()
-        self._slots.clear()
+        self.slots.clear()
         self._exact.clear()
 
 

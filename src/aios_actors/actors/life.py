@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aios_actors.actors.envelope import Envelope, Scope, scope_var
 from aios_actors.actors.errors import LinkedActorDied, Refusal, StashFull
-from aios_actors.actors.mailbox import CancelledError, Task
+from aios_actors.actors.mailbox import CancelledError, InvalidStateError, Task
 from aios_actors.actors.reply import Reply
 from aios_actors.actors.specs import Exit
 from aios_actors.actors.timers import Timers
@@ -83,20 +83,19 @@ class Life:
                 envelope = queue.popleft()
                 if mailbox.blocked is not None:
                     mailbox.refill()
-            elif cell.ending is not None and not self.deferred:
-                self._raise_if_ended()
-                return
-            else:
-                await mailbox.wait()
+            elif await self._idle():
                 left = TURN
                 continue
+            else:
+                return
             future = envelope.future
             if future is not None and future.done():
                 cell.skipped += 1
                 continue
             cell.current = envelope
+            message = envelope.message
             try:
-                result = cell.handlers[type(envelope.message)](actor, envelope.message)
+                result = cell.handlers[type(message)](actor, message)
                 if type(result) is CoroutineType:
                     cell.since = cell.system.now()
                     result = await result
@@ -109,19 +108,35 @@ class Life:
                 raise
             else:
                 if future is not None and envelope.holder is cell:
-                    if future.done():
-                        cell.system.late_replies += 1
-                    else:
+                    try:
                         future.set_result(result)
-            if self.interrupted is not None:
-                self._resume()
-                self._raise_if_ended()
-            cell.current = None
+                    except InvalidStateError:
+                        cell.system.late_replies += 1
             cell.processed += 1
             left -= 1
-            if not left:
-                await cell.system.loop.turn()
+            if not left or self.interrupted is not None:
+                await self._pause()
                 left = TURN
+
+    async def _idle(self) -> bool:
+        """Parks until there is something to do; False if the incarnation is to end instead."""
+        cell = self.cell
+        cell.current = None
+        if cell.ending is not None and not self.deferred:
+            self._raise_if_ended()
+            return False
+        await cell.mailbox.wait()
+        return True
+
+    async def _pause(self) -> None:
+        """After an interrupted handler, or after a long turn, the loop takes stock."""
+        cell = self.cell
+        cell.current = None
+        if self.interrupted is not None:
+            self.interrupted = None
+            self.task.uncancel()
+            self._raise_if_ended()
+        await cell.system.loop.turn()
 
     def _raise_if_ended(self) -> None:
         """Ends an incarnation that was told to end when it could not be cancelled, or that did not heed it."""
@@ -134,7 +149,9 @@ class Life:
     def _requested_exit(self) -> Exit:
         if self.cell.suspended is not None:
             return Exit("stopped")
-        return self.cell.ending or Exit("killed")
+        if self.cell.ending is None:  # cancelled by the loop's end, after which nothing may be restarted
+            self.cell.ending = Exit("killed")
+        return self.cell.ending
 
     def _refused(self, envelope: Envelope, refusal: Refusal) -> None:
         if envelope.holder is not self.cell:
@@ -154,11 +171,6 @@ class Life:
             self.failure = RuntimeError("a handler awaited something that was cancelled")
         self._crashed(envelope, self.failure)
         raise error
-
-    def _resume(self) -> None:
-        """The interrupted handler has ended; the loop goes on."""
-        self.interrupted = None
-        self.task.uncancel()
 
     def _crashed(self, envelope: Envelope, error: BaseException | None) -> None:
         cell = self.cell
@@ -189,22 +201,27 @@ class Life:
             reply.fail(cell.died(exit))
         if self.stashed:
             cell.mailbox.queue.extendleft(reversed(self._unstash()))
-        for _ in range(2):  # a kill may cut the first round short
+        await self._end_rest()
+        try:
+            await self.actor.stopped(exit)
+        except CancelledError:
+            log.warning("%s: the stopped hook was cut short by a kill", cell.path)
+        except Exception:
+            log.exception("%s: the stopped hook failed", cell.path)
+
+    async def _end_rest(self) -> None:
+        """Ends tasks and children; a kill, earlier or meanwhile, leaves the children no time to drain."""
+        cell = self.cell
+        tasks = [task for task in self.tasks or () if task.cancel()]
+        if cell.ending is not None and cell.ending.kind == "killed":
+            cell.kill_children()
+        while True:
             try:
-                await self._close_rest(exit)
+                await cell.system.loop.gone(tasks)
+                await cell.stop_children()
                 return
             except CancelledError:
-                continue
-            except Exception:
-                log.exception("%s: the stopped hook failed", cell.path)
-                return
-
-    async def _close_rest(self, exit: Exit) -> None:
-        tasks = [task for task in self.tasks or () if task.cancel()]
-        if tasks:
-            await self.cell.system.loop.gone(tasks)
-        await self.cell.stop_children()
-        await self.actor.stopped(exit)
+                cell.kill_children()
 
     def fail(self, error: BaseException) -> None:
         """Crashes the incarnation from outside of its handlers; without effect once it ends."""
@@ -213,7 +230,8 @@ class Life:
             self.cancel()
 
     def cancel(self) -> None:
-        """Cancels what the incarnation does now; before its first step, which would be skipped, it is left to notice."""
+        """Cancels what the incarnation does now; before its first step, which would be skipped, it is left to notice.
+        """
         if self.entered:
             self.task.cancel()
 

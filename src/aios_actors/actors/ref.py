@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aios_actors.actors.envelope import Envelope, scope_var
+from aios_actors.actors.deadlines import SLOT_S
+from aios_actors.actors.envelope import Envelope, Scope, scope_var
+from aios_actors.actors.errors import Refusal
 from aios_actors.actors.mailbox import CancelledError
 from aios_actors.actors.message import Message, R
 from aios_actors.actors.specs import Exit
@@ -86,8 +88,11 @@ class ActorRef:
         envelope = Envelope(message, None, None if scope is None else scope.ref, cell)
         if not cell.mailbox.offer(envelope):
             accepted = cell.system.new_future()
-            if cell.overflow(envelope, scope, accepted):
-                await accepted
+            try:
+                if cell.overflow(envelope, scope, accepted):
+                    await accepted
+            finally:
+                accepted.cancel()
 
     async def ask(self, message: Message[R], timeout: float | None = None) -> R:  # noqa: ASYNC109
         """Sends `message` and waits for its reply.
@@ -108,25 +113,30 @@ class ActorRef:
         scope = scope_var.get()
         system = cell.system
         future = system.new_future()
+        deadline = None if timeout is None else system.now() + timeout
         if scope is None:
             if system.closing:
                 system.check_open()
-            envelope = Envelope(message, future, None, cell)
+            envelope = Envelope(message, future, None, cell, deadline)
         else:
-            envelope = Envelope(message, future, scope.ref, cell)
             if scope.current is not None:
-                envelope.deadline = scope.current.deadline
+                inherited = scope.current.deadline
+                if inherited is not None and (deadline is None or inherited < deadline):
+                    deadline = inherited
+            envelope = Envelope(message, future, scope.ref, cell, deadline)
             if scope.waits is not None:
                 cell.refuse_cycle(scope.cell)
                 scope.waits.append(envelope)
-        if timeout is not None:
-            deadline = system.now() + timeout
-            if envelope.deadline is None or deadline < envelope.deadline:
-                envelope.deadline = deadline
-        members = None if envelope.deadline is None else system.deadlines.join(envelope, envelope.deadline)
+        members = None
+        if deadline is not None:
+            slot = deadline // SLOT_S
+            members = system.deadlines.slots.get(slot)
+            if members is None:
+                members = system.deadlines.open(slot)
+            members.add(envelope)
         try:
             if not cell.mailbox.offer(envelope):
-                cell.overflow(envelope, scope)
+                self._overflow(envelope, scope)
             return await future  # type: ignore[no-any-return]
         except CancelledError:
             if not future.cancel() and not future.cancelled():
@@ -139,8 +149,17 @@ class ActorRef:
             if scope is not None and scope.waits is not None:
                 scope.waits.remove(envelope)
 
+    def _overflow(self, envelope: Envelope, scope: Scope | None) -> None:
+        try:
+            self._cell.overflow(envelope, scope)
+        except Refusal:
+            assert envelope.future is not None
+            envelope.future.cancel()
+            raise
+
     def stop(self, drain_s: float | None = None) -> None:
-        """Asks for a graceful stop: no new mail, what waits is worked off for at most `drain_s` (default: its spec's)."""
+        """Asks for a graceful stop: no new mail, what waits is worked off for at most `drain_s` (default: its spec's).
+        """
         self._cell.stop(drain_s)
 
     def kill(self) -> None:

@@ -8,7 +8,7 @@ when nobody waits any more (the caller was cancelled, or its deadline has passed
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, cast
 
 from aios_actors.actors.envelope import Envelope
 from aios_actors.actors.message import R
@@ -34,7 +34,7 @@ class Reply(Generic[R]):
     @property
     def sender(self) -> ActorRef | None:
         """Who asked."""
-        return self._envelope.sender
+        return cast("ActorRef | None", self._envelope.sender)
 
     @property
     def deadline(self) -> float | None:

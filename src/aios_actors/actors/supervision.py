@@ -32,7 +32,8 @@ class Supervision:
         self.path: str = "" if owner is None else owner.path
         self.children: dict[str, Cell] = {}
         self._ended: deque[tuple[Cell, Exit]] = deque()
-        self.restarts: deque[float] = deque()
+        # When restarts were. A supervisor's children count together; those of the root have nothing in common but it.
+        self._restarts: dict[Cell | None, deque[float]] = {}
         self._delayed: dict[Cell, TimerHandle] = {}
         self._task: Task[None] | None = None
 
@@ -89,6 +90,7 @@ class Supervision:
         """A child is dead for good."""
         self.children.pop(cell.name, None)
         self.system.cells.pop(cell.path, None)
+        self._restarts.pop(cell, None)
         handle = self._delayed.pop(cell, None)
         if handle is not None:
             handle.cancel()
@@ -108,7 +110,7 @@ class Supervision:
         if cell.restart_type == "temporary" or (cell.restart_type == "transient" and exit.kind == "stopped"):
             cell.die(exit)
             return
-        recent = self._count()
+        recent = self._count(cell)
         if recent > self.spec.intensity:
             self._fail_upward(cell, exit)
             return
@@ -117,13 +119,14 @@ class Supervision:
         for member in group:
             self._restart(member, delay)
 
-    def _count(self) -> int:
+    def _count(self, cell: Cell) -> int:
         """Restarts within the period, this one included."""
         now = self.system.now()
-        while self.restarts and self.restarts[0] <= now - self.spec.period_s:
-            self.restarts.popleft()
-        self.restarts.append(now)
-        return len(self.restarts)
+        times = self._restarts.setdefault(cell if self.owner is None else None, deque())
+        while times and times[0] <= now - self.spec.period_s:
+            times.popleft()
+        times.append(now)
+        return len(times)
 
     def _fail_upward(self, cell: Cell, exit: Exit) -> None:
         spec = self.spec

@@ -8,6 +8,7 @@ reverse order of start, and no task or timer is left.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Callable
@@ -70,6 +71,7 @@ class ActorSystem:
         self._tracer = tracer
         self._names: dict[str, ActorRef] = {}
         self._made_up = 0
+        self.new_number = itertools.count(1).__next__
         self._drain_s = drain_s
         self._root = Supervision(self, None, supervision or SupervisorSpec())
         self._closed: Future[None] | None = None

@@ -7,6 +7,7 @@ the user's own code where there is one.
 
 import importlib
 import inspect
+import pkgutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,11 @@ def load_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             folders = ", ".join(dict.fromkeys(sys.path[:3]))
-            raise ImportProblem(f'no module named "{error.name}" in {folders} or among the installed ones') from error
+            there = _siblings(error.name)
+            hint = suggest(error.name, there) if there else ""
+            raise ImportProblem(
+                f'no module named "{error.name}" in {folders} or among the installed ones{hint}'
+            ) from error
         raise ImportProblem(f'importing "{name}" fails: {_blame(error)}') from error
     except Exception as error:
         raise ImportProblem(f'importing "{name}" fails: {_blame(error)}') from error
@@ -91,6 +96,13 @@ def option_problems(agent: type, options: Mapping[str, Any]) -> Iterator[tuple[s
     for name, parameter in named.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
             yield name, f"missing; {agent.__name__} needs it"
+
+
+def _siblings(name: str) -> list[str]:
+    """The modules there are in the package that `name` was looked for in, if that is one."""
+    parent = name.rpartition(".")[0]
+    places = getattr(sys.modules.get(parent), "__path__", ())
+    return [f"{parent}.{each.name}" for each in pkgutil.iter_modules(places)]
 
 
 def _is_agent(value: object, base: type) -> bool:

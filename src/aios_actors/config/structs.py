@@ -26,12 +26,14 @@ class NodeConfig(ConfigStruct, frozen=True):
         log_level: least level of a log line.
         log_format: "auto" is readable lines in a terminal and JSON otherwise.
         drain_s: seconds that running tasks have to end in after SIGTERM.
+        hang_s: seconds of silence after which a worker counts as hung and is started again; longer than its longest step.
     """
 
     data: str = ".aios"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["auto", "console", "json"] = "auto"
     drain_s: PositiveSeconds = 30.0
+    hang_s: PositiveSeconds = 60.0
 
 
 class ModelConfig(ConfigStruct, frozen=True):
@@ -98,16 +100,38 @@ class SchedulerConfig(ConfigStruct, frozen=True):
     queue: Positive = 20_000
 
 
+class MemoryConfig(ConfigStruct, frozen=True):
+    """`[memory]`: notes of the agents.
+
+    Attributes:
+        cache: notes kept in RAM, those used least (by LRU-K) leaving first.
+        notes: most notes of one agent.
+    """
+
+    cache: Positive = 1024
+    notes: Positive = 100_000
+
+
+class StorageConfig(ConfigStruct, frozen=True):
+    """`[storage]`: files of the agents.
+
+    Attributes:
+        bytes: most bytes of one agent's files, their history included; the oldest versions leave first.
+    """
+
+    bytes: Positive = 64 * 2**20
+
+
 class ToolLimits(ConfigStruct, frozen=True):
     """`[tools.limits.NAME]`: limits of one tool; NAME may hold `*`.
 
     Attributes:
-        timeout_s: seconds after which a call fails.
-        parallel: calls at the same time; more wait.
+        timeout_s: seconds after which a call fails; none given means what the tool says, 30 if it says nothing.
+        parallel: calls at the same time, while more wait; none given means what the tool says, 16 if it says nothing.
     """
 
-    timeout_s: PositiveSeconds = 30.0
-    parallel: Positive = 16
+    timeout_s: PositiveSeconds | None = None
+    parallel: Positive | None = None
 
 
 class ToolsConfig(ConfigStruct, frozen=True):
@@ -216,6 +240,8 @@ class Config(ConfigStruct, frozen=True):
     models: dict[str, ModelConfig] = {}
     workers: tuple[WorkerConfig, ...] = ()
     scheduler: SchedulerConfig = SchedulerConfig()
+    memory: MemoryConfig = MemoryConfig()
+    storage: StorageConfig = StorageConfig()
     tools: ToolsConfig = ToolsConfig()
     agents: dict[str, AgentConfig] = {}
     groups: dict[str, GroupConfig] = {}

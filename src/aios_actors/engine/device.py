@@ -97,18 +97,34 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     params.n_ubatch = min(spec.ubatch or params.n_batch, params.n_batch)
     params.n_threads = threads
     params.n_threads_batch = spec.threads_batch or threads
-    params.type_k = KV_TYPES[spec.kv_type_k]
-    params.type_v = KV_TYPES[spec.kv_type_v]
+    type_k, type_v = kv_types(spec, pointer)
+    params.type_k, params.type_v = KV_TYPES[type_k], KV_TYPES[type_v]
     params.offload_kqv = spec.kv_offload
     params.kv_unified = gpu if spec.kv_unified is None else spec.kv_unified
     automatic = _FLASH_ATTENTION["auto" if gpu else "off"]
     params.flash_attn_type = automatic if spec.flash_attention == "auto" else _FLASH_ATTENTION[spec.flash_attention]
-    if spec.kv_type_v not in ("f32", "f16", "bf16") and params.flash_attn_type == 0:
+    if type_v not in ("f32", "f16", "bf16") and params.flash_attn_type == 0:
         if spec.flash_attention == "off":
-            raise SpecError(f"kv_type_v {spec.kv_type_v!r} needs flash attention: set it to 'on' or 'auto'")
+            raise SpecError(f"kv_type_v {type_v!r} needs flash attention: set it to 'on' or 'auto'")
         params.flash_attn_type = 1
     params.no_perf = True
     return params
+
+
+def kv_types(spec: WorkerSpec, pointer: Any) -> tuple[str, str]:
+    """The types of keys and values in the KV cache, `auto` resolved.
+
+    On the CPU attention over the cache is one small dot product after the other, and llama.cpp's f16 ones convert every
+    element. With q8_0 keys and bf16 values a step of 8 sequences took 3.7 instead of 12.5 ms (3M parameters, context
+    300) and 77 instead of 95 ms (135M, context 500) on a CPU with AVX-512 BF16.
+    """
+    width = llama_cpp.llama_model_n_embd(pointer) // max(llama_cpp.llama_model_n_head(pointer), 1)
+    fast = not uses_gpu(spec) and width % 32 == 0 and b"AVX512_BF16 = 1" in llama_cpp.llama_print_system_info()
+    automatic = ("q8_0", "bf16") if fast else ("f16", "f16")
+    return (
+        automatic[0] if spec.kv_type_k == "auto" else spec.kv_type_k,
+        automatic[1] if spec.kv_type_v == "auto" else spec.kv_type_v,
+    )
 
 
 def _devices(names: str) -> Any | None:

@@ -12,6 +12,8 @@ import bisect
 import time
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from aios_actors.engine.batch import Batch
 from aios_actors.engine.cost import CostModel
 from aios_actors.engine.counts import Counts
@@ -19,12 +21,30 @@ from aios_actors.engine.kv import KvCache
 from aios_actors.engine.model import Model, as_array
 from aios_actors.engine.pages import PageStore
 from aios_actors.engine.prompts import Prompts
-from aios_actors.engine.protocol import EngineStats, Event, Fault, FinishReason, Result, Submit
+from aios_actors.engine.protocol import (
+    Cancel,
+    EngineStats,
+    Event,
+    Fault,
+    FinishReason,
+    NodeFrame,
+    Preempt,
+    Result,
+    Submit,
+)
 from aios_actors.engine.sampling import sample
 from aios_actors.engine.sequence import RequestError, Sequence
 from aios_actors.engine.spec import ModelInfo
 
 _DONE, _ABORTED = 0, 2  # return codes of llama_decode
+_WORTH_ABORTING = 32  # tokens of prefill; a batch below that is over before anything else could start
+
+
+class _Flight(Struct, frozen=True):
+    """A batch that is being computed: who is prefilled by it, and their highest priority."""
+
+    prefilling: frozenset[int]
+    priority: int
 
 
 class Engine:
@@ -42,6 +62,7 @@ class Engine:
         self._live: dict[int, Sequence] = {}
         self._events: list[Event] = []
         self._counts = Counts()
+        self._flight: _Flight | None = None
 
     @property
     def has_work(self) -> bool:
@@ -83,6 +104,20 @@ class Engine:
     def forget(self, conversation: str) -> None:
         """A conversation is over: its KV may go first."""
         self.kv.forget(conversation)
+
+    def hasten(self, command: NodeFrame) -> None:
+        """From any thread: end the batch under way if `command` should not wait for its prefill.
+
+        That is a request of higher priority, or the end of one that is being prefilled. What the batch had computed in
+        whole micro-batches is kept.
+        """
+        flight = self._flight
+        if flight is None:
+            return
+        overtakes = isinstance(command, Submit) and command.priority > flight.priority
+        ends = isinstance(command, Cancel | Preempt) and command.id in flight.prefilling
+        if overtakes or ends:
+            self.model.abort()
 
     def step(self) -> tuple[Event, ...]:
         """Admit, compute one batch, sample; what happened since the last step."""
@@ -127,11 +162,13 @@ class Engine:
             shares[sequence.id] = min(pending[sequence.id], max(room - (len(decoders) - len(shares) - 1), 1))
             room -= shares[sequence.id]
         budget = min(room, self._cost.prefill_budget(sum(shares.values()))) if decoders else room
+        urgency = max((s.submit.priority for s in prefilling), default=0)
         for sequence in prefilling:
-            shares[sequence.id] = min(pending[sequence.id], budget)
-            budget -= shares[sequence.id]
+            if sequence.submit.priority == urgency:  # what is less urgent would only make this step longer
+                shares[sequence.id] = min(pending[sequence.id], budget)
+                budget -= shares[sequence.id]
         self._batch.clear()
-        chunks = sorted(((s, shares[s.id]) for s in self._running if shares[s.id]), key=lambda c: c[0].slot)
+        chunks = sorted(((s, shares[s.id]) for s in self._running if shares.get(s.id)), key=lambda c: c[0].slot)
         for sequence, share in chunks:
             start = self.kv.slots[sequence.slot].length
             tokens = sequence.tokens[start : start + share]
@@ -140,18 +177,29 @@ class Engine:
 
     def _compute(self, chunks: list[tuple[Sequence, int]]) -> bool:
         """Decode the batch and book what is now resident; False if there are no logits to sample."""
+        prefill = {s.id: share for s, share in chunks if not s.started}
+        if sum(prefill.values()) >= _WORTH_ABORTING:
+            self._flight = _Flight(frozenset(prefill), max(self._live[i].submit.priority for i in prefill))
         code = self.model.decode(self._batch.raw)
+        self._flight = None
         self.kv.flushed()
         for sequence, share in chunks:
-            slot = self.kv.slots[sequence.slot]
             if code == _DONE:
-                slot.append(sequence.tokens[slot.length : slot.length + share])
-                self._counts.computed(share, decoding=sequence.started)
+                self._book(sequence, share)
             elif code == _ABORTED:
-                self.kv.rewind(sequence.slot, slot.length)
+                # Whole micro-batches stay; a last token must be computed again, its logits are lost.
+                done = min(self.model.resident(sequence.slot), len(sequence.tokens) - 1)
+                self._book(sequence, max(done - self.kv.slots[sequence.slot].length, 0))
+                self.kv.rewind(sequence.slot, self.kv.slots[sequence.slot].length)
             else:
                 self._fail(sequence, code)
         return code == _DONE
+
+    def _book(self, sequence: Sequence, share: int) -> None:
+        """Note that the next `share` tokens of a request are resident now."""
+        slot = self.kv.slots[sequence.slot]
+        slot.append(sequence.tokens[slot.length : slot.length + share])
+        self._counts.computed(share, decoding=sequence.started)
 
     def _sample(self, ready: list[Sequence]) -> None:
         """Choose the next token of every request whose tokens are all computed, in the batch's order."""

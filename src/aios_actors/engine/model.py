@@ -21,6 +21,7 @@ import numpy.typing as npt
 import structlog
 
 from aios_actors.engine import device, gguf
+from aios_actors.engine.abort import AbortFlag
 from aios_actors.engine.protocol import StartErrorCode
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.engine.vocab import Vocab
@@ -65,19 +66,22 @@ class LlamaLog:
 class Model:
     """Weights, vocabulary and one context. Made by `load`."""
 
-    def __init__(self, spec: WorkerSpec, pointer: Any, context: Any, digest: str, log: LlamaLog) -> None:
+    def __init__(self, spec: WorkerSpec, pointer: Any, context: Any, fingerprint: str, log: LlamaLog) -> None:
         self.spec = spec
         self.pointer = pointer
         self.context = context
         self.memory = llama_cpp.llama_get_memory(context)
-        self.digest = digest
         self.vocab = Vocab(llama_cpp.llama_model_get_vocab(pointer))
         params = device.context_params(spec, pointer)
         self.sequences = int(llama_cpp.llama_n_seq_max(context))
         self.batch = int(llama_cpp.llama_n_batch(context))
         self.context_length = int(llama_cpp.llama_n_ctx(context)) // self.sequences
+        self.kv_types = device.kv_types(spec, pointer)
+        # Weights and KV layout: a page of one digest fits no model of another.
+        self.digest = hashlib.blake2b("/".join((fingerprint, *self.kv_types)).encode(), digest_size=16).hexdigest()
         self._unified = bool(params.kv_unified)
         self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
+        self._abort = AbortFlag(context)
         self._log = log
 
     @property
@@ -103,7 +107,9 @@ class Model:
             gpu_layers=spec.gpu_layers if device.uses_gpu(spec) else 0,
             kv_unified=self._unified,
             flash_attention=self._flash_attention,
-            kv_bytes_per_token=header.kv_bytes(1, 1, spec.kv_type_k, spec.kv_type_v),
+            kv_type_k=self.kv_types[0],
+            kv_type_v=self.kv_types[1],
+            kv_bytes_per_token=header.kv_bytes(1, 1, *self.kv_types),
             family=family,
             eog_tokens=tuple(sorted(self.vocab.eog)),
             bos_token=self.vocab.bos,
@@ -127,7 +133,12 @@ class Model:
 
     def decode(self, batch: llama_cpp.llama_batch) -> int:
         """Compute a batch; llama.cpp's return code (0 done, 1 no room, 2 aborted, negative an error)."""
+        self._abort.lower()
         return int(llama_cpp.llama_decode(self.context, batch))
+
+    def abort(self) -> None:
+        """Make the decode call under way return 2 soon; from any thread. Without one it does nothing."""
+        self._abort.raise_()
 
     def logits(self, rows: int) -> Logits:
         """A view of the last decode's logits, in the batch's order; shape (rows, vocabulary). Valid until the next."""
@@ -175,7 +186,7 @@ class Model:
 
 def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None) -> Model:
     """Load the model and make its context. `on_progress` gets 0 to 1. Raises `LoadError`."""
-    digest = _digest(spec)
+    fingerprint = _fingerprint(spec)
     log = LlamaLog()
     log.install()
     llama_cpp.llama_backend_init()
@@ -192,7 +203,7 @@ def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None
     del keep  # the parameters, and what they point to, were needed until here
     if not pointer:
         raise LoadError("load_failed", f"llama.cpp cannot load {spec.model_path}{log.explain()}")
-    return Model(spec, pointer, _make_context(spec, pointer, log), digest, log)
+    return Model(spec, pointer, _make_context(spec, pointer, log), fingerprint, log)
 
 
 def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:
@@ -212,20 +223,17 @@ def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:
     return context
 
 
-def _digest(spec: WorkerSpec) -> str:
-    """Identifies weights and KV layout: KV pages of one digest fit no model of another."""
+def _fingerprint(spec: WorkerSpec) -> str:
+    """Identifies the weights. Raises `LoadError` for a file that cannot be a model."""
     path = Path(spec.model_path)
     try:
-        header = gguf.read_header(path)
+        return f"{gguf.read_header(path).fingerprint}{path.stat().st_size}"
     except FileNotFoundError as error:
         raise LoadError("no_file", f"there is no file {path}") from error
     except OSError as error:
         raise LoadError("no_file", f"cannot read {path}: {error.strerror}") from error
     except gguf.NotGguf as error:
         raise LoadError("not_gguf", str(error)) from error
-    hasher = hashlib.blake2b(digest_size=16)
-    hasher.update(f"{header.fingerprint}/{path.stat().st_size}/{spec.kv_type_k}/{spec.kv_type_v}".encode())
-    return hasher.hexdigest()
 
 
 def as_array(tokens: Sequence[int]) -> npt.NDArray[np.int32]:

@@ -26,7 +26,7 @@ class TextStream:
         self._family = family
         self._openers = family.openers if tools else ()
         self._bare_opener = family.bare_opener if tools else ""
-        self._markers = (*self._stop, *self._openers, family.reasoning[0])
+        self._markers = (*self._stop, *self._openers, family.reasoning[0], *family.dropped)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._mode: Literal["text", "reasoning", "call"] = "reasoning" if reasoning else "text"
         self._pending = ""
@@ -76,9 +76,9 @@ class TextStream:
         """Consume what is decided of the pending text; the visible part of it."""
         shown = ""
         while self._mode != "call" and not self.stopped:
-            mode = self._mode
+            mode, left = self._mode, len(self._pending)
             shown += self._advance_text(shown) if mode == "text" else self._advance_reasoning()
-            if self._mode == mode:
+            if self._mode == mode and len(self._pending) == left:
                 break
         return shown
 
@@ -96,12 +96,14 @@ class TextStream:
         found = [(at, marker) for marker in self._markers if (at := self._pending.find(marker)) >= 0]
         if not found:
             return self._take(len(self._pending) - _held_back(self._pending, self._markers))
-        at, marker = min(found, key=lambda hit: hit[0])
+        at, marker = min(found, key=lambda hit: (hit[0], -len(hit[1])))
         text = self._take(at)
         if marker in self._stop:
             self.stopped, self._pending = True, ""
         elif marker in self._openers:
             self._mode = "call"
+        elif marker in self._family.dropped:
+            self._take(len(marker))
         else:
             self._mode = "reasoning"
             self._take(len(marker))

@@ -75,11 +75,15 @@ class Unregister(Message[None], frozen=True):
 
 
 class Check(Message[Decision], frozen=True):
-    """May `caller` do `verb` with `resource` ("" is the caller's own)? Errors: AccessDenied, InvalidArgument."""
+    """May `caller` do `verb` with `resource` ("" is the caller's own)? Errors: AccessDenied, InvalidArgument.
+
+    `syscall` is the number of the syscall in question, for the log.
+    """
 
     caller: str
     verb: str
     resource: str
+    syscall: int = 0
 
 
 class Rules:
@@ -166,7 +170,13 @@ class Access(KernelActor):
     @handler
     def check(self, message: Check) -> Decision:
         decision = self._rules.check(message.caller, message.verb, message.resource)
-        entry = {"agent": message.caller, "verb": message.verb, "resource": message.resource, "reason": decision.reason}
+        entry = {
+            "agent": message.caller,
+            "syscall": message.syscall,
+            "verb": message.verb,
+            "resource": message.resource,
+            "reason": decision.reason,
+        }
         if not decision.allowed:
             log.warning("access denied", **entry)
             raise AccessDenied(decision.reason)

@@ -52,10 +52,10 @@ def kernel_specs(
     return (
         child("access", Access, config.groups),
         child("context", Context),
-        child("memory", Memory, data / "memory.db"),
-        child("storage", Storage, data / "storage.db"),
+        child("memory", Memory, data / "memory.db", config.memory.cache, config.memory.notes),
+        child("storage", Storage, data / "storage.db", config.storage.bytes),
         child("tool", Tool, tools),
         child("scheduler", Scheduler, config.scheduler, models, accounts),
-        child("llm_core", LlmCore, workers, sockets, accounts),
+        child("llm_core", LlmCore, workers, sockets, accounts, config.node.hang_s),
         child("agents", AgentHost, kinds, accounts),
     )

@@ -1,9 +1,9 @@
 """Training batches: traces and copy drills as token arrays, bucketed by length.
 
-A batch is (tokens, weights), each (rows, length). `weights[r, t]` is the weight of the loss for predicting token t of row r
-from those before it: 1 inside assistant turns, `OTHER_WEIGHT` elsewhere, 0 for padding and the first token. Copy drills are
-random tokens repeated, and lists of pairs that are asked again; they make the model learn to copy long before it would
-from traces alone.
+A batch is (tokens, weights), each (rows, length). `weights[r, t]` is the weight of the loss for predicting token t of
+row r from those before it: 1 inside assistant turns, `OTHER_WEIGHT` elsewhere, 0 for padding and the first token.
+Copy drills are random tokens repeated, and lists of pairs that are asked again; they make the model learn to copy
+long before it would from traces alone.
 """
 
 import itertools
@@ -20,6 +20,10 @@ from .tasks import training_tasks
 from .words import Split
 
 OTHER_WEIGHT = 0.1
+# Each length divides 4,320, so a batch has that many tokens to predict whatever its length, and matrix products always
+# have the same shapes. A CPU backend prepares a kernel for each new shape; with free shapes that took most of a step.
+LENGTHS = (80, 96, 108, 120, 144, 160, 180, 216, 240, 270, 288, 360, 432, 540, 720, 1080)
+BATCH_TOKENS = 4320
 Row = tuple[list[int], list[float]]
 Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -64,28 +68,45 @@ def pairs_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
     return ids, weights
 
 
-def bucketed(rows: list[Row], rng: random.Random, batch_tokens: int) -> list[Batch]:
-    """Sorts rows by length and cuts them into padded batches of about `batch_tokens`, in random order."""
+def bucketed(rows: list[Row], rng: random.Random) -> list[Batch]:
+    """Cuts rows into batches of `BATCH_TOKENS` tokens to predict, each row in the shortest length that holds it.
+
+    What does not fill a batch moves on to the next length, and the last batch is filled up with empty rows. Rows
+    that no length holds are left out. Batches come in random order.
+    """
     rows = sorted(rows, key=lambda row: len(row[0]))
     batches: list[Batch] = []
-    while rows:
-        longest = len(rows[-1][0])
-        chunk, rows = rows[-max(1, batch_tokens // longest) :], rows[: -max(1, batch_tokens // longest)]
-        tokens = np.zeros((len(chunk), longest), np.int64)
-        weights = np.zeros((len(chunk), longest), np.float32)
-        for index, (ids, shares) in enumerate(chunk):
-            tokens[index, : len(ids)] = ids
-            weights[index, : len(ids)] = shares
-        weights[:, 0] = 0.0
-        batches.append((tokens, weights))
+    waiting: list[Row] = []
+    start = 0
+    for length in LENGTHS:
+        end = start
+        while end < len(rows) and len(rows[end][0]) <= length + 1:
+            end += 1
+        waiting += rows[start:end]
+        start = end
+        size = BATCH_TOKENS // length
+        while len(waiting) >= size or (waiting and length == LENGTHS[-1]):
+            batches.append(padded(waiting[:size], size, length + 1))
+            waiting = waiting[size:]
     rng.shuffle(batches)
     return batches
 
 
+def padded(rows: list[Row], size: int, length: int) -> Batch:
+    """`rows` as arrays of `size` rows of `length` tokens; what is missing has weight 0."""
+    tokens = np.zeros((size, length), np.int64)
+    weights = np.zeros((size, length), np.float32)
+    for index, (ids, shares) in enumerate(rows):
+        tokens[index, : len(ids)] = ids
+        weights[index, : len(ids)] = shares
+    weights[:, 0] = 0.0
+    return tokens, weights
+
+
 def training_batches(
-    tokenizer: Tokenizer, seed: int, batch_tokens: int, drill_share: Callable[[], float], pool: int = 1536
+    tokenizer: Tokenizer, seed: int, drill_share: Callable[[], float], pool: int = 1536
 ) -> Iterator[Batch]:
-    """An endless stream of batches. `drill_share()` is the share of rows that are copy drills, asked before every pool."""
+    """An endless stream of batches. `drill_share()` is the share of copy drills, asked before every pool."""
     rng = random.Random(f"batches {seed}")
     stream = training_tasks(seed)
     while True:
@@ -93,4 +114,4 @@ def training_batches(
         texts = [trace(task, rng) for task in itertools.islice(stream, pool - drills)]
         rows = [(one.ids, trace_weights(tokenizer, one.ids)) for one in tokenizer.encode_batch(texts)]
         rows += [rng.choice((repeat_drill, pairs_drill))(rng, tokenizer) for _ in range(drills)]
-        yield from bucketed(rows, rng, batch_tokens)
+        yield from bucketed(rows, rng)

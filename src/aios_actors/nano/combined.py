@@ -214,7 +214,9 @@ def delegate_two(draft: Draft) -> None:
         first, answer, value = _subtask(draft)
     if value and draft.rng.random() < 0.6:
         word, path, n = draft.rng.choice(("it", "the result", "the answer")), draft.path(), draft.number((1, 2))
-        form, end = draft.rng.choice((("write {}", f" to {path}"), ("multiply {}", f" by {n}"), ("append {}", f" to {path}")))
+        form, end = draft.rng.choice(
+            (("write {}", f" to {path}"), ("multiply {}", f" by {n}"), ("append {}", f" to {path}"))
+        )
         asked, second = form.format(word) + end, form.format(value) + end
         verb = {"write": f"I wrote {value} to {path}.", "append": f"I added {value} to {path}."}
         reply = verb.get(form.split()[0], f"The result is {draft.number()}.")

@@ -11,12 +11,14 @@ from msgspec import Struct
 
 from . import words
 from .phrases import expand, templates_of
-from .words import Split
+from .words import Split, listed
 from .world import BUILT_IN, ToolSpec, World
 
-IMPERATIVES = tuple(
-    """compute calculate work evaluate find determine multiply add take sum subtract divide share split use give read open
-    get look start recall ask check report fetch show learn let""".split()
+IMPERATIVES = listed(
+    """
+    compute calculate work evaluate find determine multiply add take sum subtract divide share split use give read
+    open get look start recall ask check report fetch show learn let
+    """
 )
 
 
@@ -76,6 +78,11 @@ class Draft:
     def number(self, digits: tuple[int, ...] = (1, 2, 2, 2, 3, 3, 4, 5)) -> str:
         """A whole number as text."""
         return words.number(self.rng, self.split, digits)
+
+    def multiple(self, of: int) -> str:
+        """A multiple of `of` as text, for a division without remainder; any number where the split has none."""
+        choices = [text for factor in range(2, 60) if words.split_of(text := str(of * factor)) is self.split]
+        return self.rng.choice(choices) if choices else self.number()
 
     def noun(self) -> str:
         """An attribute or a thing."""

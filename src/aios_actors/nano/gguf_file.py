@@ -1,7 +1,8 @@
-"""Writes the nano model as a GGUF file: architecture llama, Q8_0 matrices, tokenizer and chat template in the metadata.
+"""Writes the nano model as a GGUF file: architecture llama, Q8_0 matrices, tokenizer and chat template in the
+metadata.
 
-Norms stay float32 and everything else becomes Q8_0, whose rows must be multiples of 32. There is no output tensor: llama.cpp
-then uses the embedding as the head. Needs the `gguf` package and numpy, not torch.
+Norms stay float32 and everything else becomes Q8_0, whose rows must be multiples of 32. There is no output tensor:
+llama.cpp then uses the embedding as the head. Needs the `gguf` package and numpy, not torch.
 """
 
 import os
@@ -19,7 +20,9 @@ from .network_shape import Shape
 
 def token_types(tokens: list[str]) -> list[TokenType]:
     """The GGUF type of each token."""
-    kinds = dict.fromkeys(CONTROL_TOKENS, TokenType.CONTROL) | dict.fromkeys(USER_DEFINED_TOKENS, TokenType.USER_DEFINED)
+    kinds = dict.fromkeys(CONTROL_TOKENS, TokenType.CONTROL) | dict.fromkeys(
+        USER_DEFINED_TOKENS, TokenType.USER_DEFINED
+    )
     return [kinds.get(token, TokenType.NORMAL) for token in tokens]
 
 

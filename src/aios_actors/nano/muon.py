@@ -1,8 +1,8 @@
 """Muon: momentum whose update is orthogonalised, for the matrices inside a network.
 
-Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). The orthogonalisation is the
-quintic Newton-Schulz iteration given there. It reaches a given loss in about half the tokens that AdamW needs, for some 12 %
-more arithmetic at this size. Embeddings and norms stay with AdamW.
+Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). The orthogonalisation is
+the quintic Newton-Schulz iteration given there. It reaches a given loss in about half the tokens that AdamW needs,
+for some 12 % more arithmetic at this size. Embeddings and norms stay with AdamW.
 """
 
 from collections import defaultdict
@@ -27,14 +27,16 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     return (x.transpose(1, 2) if tall else x).to(matrices.dtype)
 
 
-class Muon(Optimizer):
+class Muon(Optimizer):  # type: ignore[misc]
     """Nesterov momentum, orthogonalised; matrices of one shape are handled in one batched product."""
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def step(self, closure: None = None) -> None:
         """One update of every matrix."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)

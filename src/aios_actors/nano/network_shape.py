@@ -16,4 +16,15 @@ class Shape(Struct, frozen=True):
     feed_forward: int = 512
     context: int = 2048
     rope_base: float = 10000.0
+    rotating_share: float = 0.5
     norm_epsilon: float = 1e-5
+
+    def rope_divisors(self) -> list[float]:
+        """What divides the angle of each rotary pair: 1, or a number so large that the pair does not turn.
+
+        The slow pairs stand still, so that half of each head compares contents at any distance. llama.cpp takes these
+        as the tensor `rope_freqs.weight`.
+        """
+        pairs = self.width // self.heads // 2
+        turning = round(pairs * self.rotating_share)
+        return [1.0] * turning + [1e12] * (pairs - turning)

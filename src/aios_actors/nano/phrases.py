@@ -1,8 +1,8 @@
 """How tasks are worded: templates with alternatives, split into those for training and those held out.
 
-A template is text with `[a|b|]` for alternatives and `<slot>` for what the task fills in; one template makes dozens of
-surfaces. In each skill's list every fifth template is held out as a whole. Templates that begin with a verb can be wrapped
-("Please ...", "Could you ...?"), those that begin with a question word too ("Tell me: ...").
+A template is text with `[a|b|]` for alternatives and `<slot>` for what the task fills in; one template makes dozens
+of surfaces. In each skill's list every fifth template is held out as a whole. Templates that begin with a verb can be
+wrapped ("Please ...", "Could you ...?"), those that begin with a question word too ("Tell me: ...").
 """
 
 import random
@@ -12,7 +12,13 @@ from .templates import TEMPLATES
 from .words import Split
 
 QUESTION_WORDS = ("what", "how", "which", "who", "where", "is", "are", "do", "does", "when")
-ASK_WRAPS = ("{}",) * 14 + ("Please tell me: {}", "Tell me: {}", "I want to know: {}", "Quick question: {}", "{} Thanks.")
+ASK_WRAPS = ("{}",) * 14 + (
+    "Please tell me: {}",
+    "Tell me: {}",
+    "I want to know: {}",
+    "Quick question: {}",
+    "{} Thanks.",
+)
 DO_WRAPS = ("{}",) * 11 + (
     "Please {}",
     "Please {}",

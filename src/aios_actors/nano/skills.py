@@ -1,15 +1,16 @@
 """The single skills: arithmetic, memory, files, figures, delegation and unseen tools.
 
-Each function fills in a draft with a task, its reference calls and its answer. `order=True` words the task as an order that
-can be the first part of a longer one (see combined.py).
+Each function fills in a draft with a task, its reference calls and its answer. `order=True` words the task as an
+order that can be the first part of a longer one (see combined.py).
 """
 
 from . import words
 from .draft import Draft
 from .phrases import word_task
 from .unseen import invent, word_invention
+from .words import listed
 
-AGENT_NAMES = tuple("librarian clerk assistant planner writer researcher analyst accountant helper expert".split())
+AGENT_NAMES = listed("librarian clerk assistant planner writer researcher analyst accountant helper expert")
 SYMBOLS = {"times": "*", "plus": "+", "minus": "-", "divided": "/"}
 SPOKEN = {"times": "times", "plus": "plus", "minus": "minus", "divided": "divided by"}
 
@@ -27,7 +28,7 @@ def arithmetic(draft: Draft, order: bool = False) -> None:
     if draft.rng.random() < 0.15:
         a = words.decimal(draft.rng, draft.split)
     if skill == "divided" and draft.rng.random() < 0.6:
-        a = str(int(b) * draft.rng.randrange(2, 60))
+        a = draft.multiple(int(b))
     draft.text = _word(draft, skill, order, a=a, b=b, thing=draft.noun(), who=draft.entity())
     result = draft.call("calculator", expression=f"{a}{SYMBOLS[skill]}{b}")
     draft.finish(f"{a} {SPOKEN[skill]} {b} is {result}.", result)

@@ -1,7 +1,8 @@
 """Complete tasks for the nano model: what an agent gets, the world it acts in, the reference solution and the checks.
 
-`training_tasks` draws from the training split, `held_out_tasks` from the held-out one: no name, number, path, made-up tool
-or phrase of the second ever occurs in the first (a test proves it). Both are endless or long streams from one seed.
+`training_tasks` draws from the training split, `held_out_tasks` from the held-out one: no name, number, path, made-up
+tool or phrase of the second ever occurs in the first (a test proves it). Both are endless or long streams from one
+seed.
 """
 
 import random
@@ -13,7 +14,7 @@ from . import combined, skills, words
 from .draft import Call, Checks, Draft
 from .unseen import invent
 from .words import Split
-from .world import BUILT_IN, ToolSpec, World
+from .world import BUILT_IN, OTHERS, ToolSpec, World
 
 # Shares of the mixture. `skills` functions take `order=False` by default.
 SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
@@ -74,8 +75,8 @@ _FORMS = (
 class Task(Struct, frozen=True):
     """One task. `tools` holds specs in the order in which the agent has them; made-up ones carry their look-up tables.
 
-    `files`, `facts` and `agents` (agent -> task -> answer) are the world before the run, `calls` and `answer` the reference
-    solution, `checks` what must hold afterwards.
+    `files`, `facts` and `agents` (agent -> task -> answer) are the world before the run, `calls` and `answer` the
+    reference solution, `checks` what must hold afterwards.
     """
 
     skill: str
@@ -123,7 +124,8 @@ def _tools(draft: Draft) -> tuple[ToolSpec, ...]:
     invented = sum(rng.random() < 0.75 for _ in range(rng.choice((1, 2, 2, 3, 4)))) if draft.custom else 0
     if not draft.custom and rng.random() < 0.25:
         invented = rng.choice((1, 1, 2, 3))
-    for spec in others[:extra]:
+    unused = rng.sample(OTHERS, rng.choice((1, 2, 4))) if rng.random() < 0.12 and not draft.removed else []
+    for spec in (*others[:extra], *unused):
         chosen.setdefault(spec.name, spec)
     for _ in range(invented):
         spec = invent(rng, draft.split).tool

@@ -18,7 +18,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         _GET + " <a> times <b> [for me|]",
         _ASK + " <a>[ * |*]<b>",
         _GET + " [the value of |]<a>[ * |*]<b>",
-        "[I have|There are] <a> [boxes|bags|crates] with <b> <thing> each. How many <thing> [are there|is that|are there in all|in total]",
+        "[I have|There are] <a> [boxes|bags|crates] with <b> <thing> each. "
+        "How many <thing> [are there|is that|are there in all|in total]",
         "<who> [buys|buys|orders] <a> <thing> at <b> each. How much [is that|does <who> pay|in all]",
         "What do <a> and <b> give when multiplied",
         "[Each of <a>|Every one of <a>] [boxes|bags|shelves] holds <b> <thing>. How many <thing> [are there|in all]",
@@ -32,7 +33,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "Add <a> [and|to] <b>",
         _ASK + " <a>[ + |+]<b>",
         "[Sum|Add up] <a> and <b>",
-        "<who> has <a> <thing> and [gets|finds|buys|is given] <b> more. How many <thing> [does <who> have|has <who>] [now|]",
+        "<who> has <a> <thing> and [gets|finds|buys|is given] <b> more. "
+        "How many <thing> [does <who> have|has <who>] [now|]",
         "How much [is|are] <a> and <b> [together|in total|in all]",
         _GET + " [the value of |]<a>[ + |+]<b>",
         "[A box|A bag] holds <a> <thing>, another holds <b>. How many <thing> [are there|in all|together]",
@@ -47,7 +49,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "[Subtract|Take] <b> from <a>",
         _ASK + " <a>[ - |-]<b>",
         _GET + " <a> minus <b> [for me|]",
-        "<who> has <a> <thing> and [gives away|loses|sells|eats] <b>. How many <thing> [are left|does <who> have left|remain]",
+        "<who> has <a> <thing> and [gives away|loses|sells|eats] <b>. "
+        "How many <thing> [are left|does <who> have left|remain]",
         "How much is <a> less <b>",
         "From <a> <thing>, <b> are [taken away|sold|lost]. How many [are left|remain]",
         _GET + " [the value of |]<a>[ - |-]<b>",
@@ -59,7 +62,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         _ASK + " <a> divided by <b>",
         "Divide <a> by <b>",
         _ASK + " <a>[ / |/]<b>",
-        "<who> [splits|shares] <a> <thing> [among|between] <b> [friends|people|boxes]. How many [does each get|for each|goes to each]",
+        "<who> [splits|shares] <a> <thing> [among|between] <b> [friends|people|boxes]. "
+        "How many [does each get|for each|goes to each]",
         _GET + " <a> divided by <b> [for me|]",
         _GET + " [the value of |]<a>[ / |/]<b>",
         "How [often|many times] does <b> go into <a>",
@@ -92,7 +96,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "[Take|Start with] <a>, multiply [it |]by <b>, then add <c>",
         "Add <c> to the product of <a> and <b>",
         "Multiply <a> by <b> and add <c> [to the result|]",
-        "There are <a> [boxes|bags] with <b> <thing> each and <c> [more|single ones]. How many <thing> [are there|in all]",
+        "There are <a> [boxes|bags] with <b> <thing> each and <c> [more|single ones]. "
+        "How many <thing> [are there|in all]",
     ),
     "remember": (
         _REMEMBER + " that <fact>",
@@ -168,7 +173,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "How many <thing> does [the file |]<path> [give|list|report|show|name|have]",
         "[What|Which] [number|figure|value] does <path> give for <thing>",
         "How many <thing> are there [according to|in] [the file |]<path>",
-        "[Read|Open|Look into] <path> and tell me [how many <thing> there are|the number of <thing>|the figure for <thing>]",
+        "[Read|Open|Look into] <path> and tell me [how many <thing> there are|the number of "
+        "<thing>|the figure for <thing>]",
         "[Find|Give me|Tell me|Look up] the [figure|number|value] [for|of] <thing> in [the file |]<path>",
         "According to <path>, how many <thing> are there",
         "[What is|What's] the [number|figure|value] [of|for] <thing> in [the file |]<path>",

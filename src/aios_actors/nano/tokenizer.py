@@ -1,9 +1,10 @@
 """The nano model's byte-level BPE tokenizer, built so that a word's tokens do not depend on what stands before it.
 
-Byte-level BPE in the GPT-2 form glues a leading space to a word, so ` zorvek`, `"zorvek"` and `/zorvek` usually differ, and a
-small model then copies badly. Here merges are learned on words without the space; after them come only merges of the space
-with a few whole words (`SPACED_WORDS`) with which no name begins, and a few merges of punctuation for JSON. Digits stay
-single. The pre-tokenizer is the one that llama.cpp calls "smollm". Needs the `tokenizers` package.
+Byte-level BPE in the GPT-2 form glues a leading space to a word, so ` zorvek`, `"zorvek"` and `/zorvek` usually
+differ, and a small model then copies badly. Here merges are learned on words without the space; after them come only
+merges of the space with a few whole words (`SPACED_WORDS`) with which no name begins, and a few merges of punctuation
+for JSON. Digits stay single. The pre-tokenizer is the one that llama.cpp calls "smollm". Needs the `tokenizers`
+package.
 """
 
 import re
@@ -17,7 +18,16 @@ from .words import SHORT_WORDS, SPACED_WORDS
 SPECIAL_TOKENS = (*CONTROL_TOKENS, *USER_DEFINED_TOKENS)
 SPACE = "\u0120"  # how byte-level BPE writes the byte 0x20
 # Each is a pair of pieces; both exist by the time that the merge is applied.
-PUNCTUATION_MERGES = (("{", '"'), ('"', ":"), ('"', ","), (SPACE, '{"'), (SPACE, '"'), ('"', "}"), ('"}', "}"), (")", ":"))
+PUNCTUATION_MERGES = (
+    ("{", '"'),
+    ('"', ":"),
+    ('"', ","),
+    (SPACE, '{"'),
+    (SPACE, '"'),
+    ('"', "}"),
+    ('"}', "}"),
+    (")", ":"),
+)
 _WORD = re.compile(r"[A-Za-z]+")
 
 

@@ -1,7 +1,7 @@
 """Trains the nano model: optimisers, schedule, checkpoints, export.
 
-The schedule is warm-up, constant, then linear to zero over the last part (WSD), against a budget of tokens or of minutes,
-whichever ends first, so that a run can follow the clock and can be continued from a checkpoint. Needs torch.
+The schedule is warm-up, constant, then linear to zero over the last part (WSD), against a budget of tokens or of
+minutes, whichever ends first, so that a run can follow the clock and can be continued from a checkpoint. Needs torch.
 """
 
 import os
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from msgspec import Struct
 from tokenizers import Tokenizer
@@ -29,12 +30,11 @@ class Plan(Struct, frozen=True):
     seed: int = 1
     tokens: int = 20_000_000
     minutes: float = 75.0
-    batch_tokens: int = 4608
     matrix_rate: float = 0.02
     other_rate: float = 0.004
     warmup_steps: int = 40
     decay: float = 0.3
-    drill_tokens: int = 1_200_000
+    drill_tokens: int = 800_000
     drill_share: float = 0.03
     checkpoint_minutes: float = 4.0
 
@@ -46,18 +46,16 @@ def rate_at(progress: float, decay: float) -> float:
 
 def drill_share_at(tokens: int, plan: Plan) -> float:
     """The share of copy drills after `tokens`: most at the start, then falling to a small constant."""
-    return max(plan.drill_share, 0.6 * (1 - tokens / plan.drill_tokens))
+    return max(plan.drill_share, 0.4 * (1 - tokens / plan.drill_tokens))
 
 
 def loss_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     """The weighted loss for one batch, and the plain mean over assistant tokens (for the log)."""
     tokens, weights = torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
-    counted = weights[:, 1:] > 0
-    share = weights[:, 1:][counted]
+    share, targets = weights[:, 1:].flatten(), tokens[:, 1:].flatten()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = network.hidden(tokens[:, :-1])
-        logits = functional.linear(hidden[counted], network.token_embd.weight)
-    each = functional.cross_entropy(logits.float(), tokens[:, 1:][counted], reduction="none")
+        logits = network(tokens[:, :-1])
+    each = functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
     full = share == 1.0
     return (each * share).sum() / share.sum(), each.detach()[full].mean()
 
@@ -93,7 +91,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = peak * factor
         loss, shown = loss_of(self.network, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -108,9 +106,7 @@ class Trainer:
         """Trains until the budget is spent, calling `every` at each checkpoint."""
         # A resumed run must not see again what it has seen, so the stream's seed depends on where it begins.
         seed = self.plan.seed + 1_000 * self.tokens
-        batches = training_batches(
-            self.tokenizer, seed, self.plan.batch_tokens, lambda: drill_share_at(self.tokens, self.plan)
-        )
+        batches = training_batches(self.tokenizer, seed, lambda: drill_share_at(self.tokens, self.plan))
         saved = logged = time.monotonic()
         for batch in batches:
             self.step(batch)
@@ -154,5 +150,6 @@ class Trainer:
     def export(self, path: Path) -> None:
         """Writes the model as it is now to a GGUF file."""
         weights = {name: tensor.float().numpy() for name, tensor in self.network.state_dict().items()}
+        weights["rope_freqs.weight"] = np.array(self.shape.rope_divisors(), np.float32)
         said = f"Agent traces; {self.tokens / 1e6:.1f}M tokens; seed {self.plan.seed}; loss {self.loss:.4f}."
         write_gguf(path, self.shape, weights, tokens_of(self.tokenizer), merges_of(self.tokenizer), said)

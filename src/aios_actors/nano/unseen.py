@@ -1,8 +1,9 @@
-"""Tools made up on the spot: names, descriptions and parameters that the model has never seen, and tasks that need them.
+"""Tools made up on the spot: names, descriptions and parameters that the model has never seen, and tasks that need
+them.
 
-A tool is drawn from a grammar: English or nonsense verbs, nouns and parameter names, dotted or underscored tool names,
-descriptions in many wordings. Its task mentions the same noun, so that the model has to match by overlap. `invent` gives
-the tool, a task, the arguments that the task calls for, the result, and the form of the answer.
+A tool is drawn from a grammar: English or nonsense verbs, nouns and parameter names, dotted or underscored tool
+names, descriptions in many wordings. Its task mentions the same noun, so that the model has to match by overlap.
+`invent` gives the tool, a task, the arguments that the task calls for, the result, and the form of the answer.
 """
 
 import random
@@ -10,14 +11,16 @@ from dataclasses import dataclass
 
 from . import words
 from .phrases import expand, templates_of, word_task
-from .words import Split
+from .words import Split, listed
 from .world import Parameter, ToolSpec, lookup_key
 
 KINDS = ("lookup", "lookup", "lookup", "between", "current", "act", "amount", "set", "convert", "explicit")
-PARAMETER_NAMES = tuple(
-    """name person city item id key target place object subject topic country user product station street planet animal
-    word term label entry record account device host room department building customer airport owner symbol title machine
-    employee supplier school species river project""".split()
+PARAMETER_NAMES = listed(
+    """
+    name person city item id key target place object subject topic country user product station street planet animal
+    word term label entry record account device host room department building customer airport owner symbol title
+    machine employee supplier school species river project
+    """
 )
 PAIRS = (
     ("source", "target"),
@@ -29,17 +32,19 @@ PAIRS = (
     ("departure", "arrival"),
     ("x", "y"),
 )
-VERBS = tuple(
-    """send ship dispatch launch paint clean repair lock unlock open close check mark pack deliver cancel confirm renew
+VERBS = listed(
+    """
+    send ship dispatch launch paint clean repair lock unlock open close check mark pack deliver cancel confirm renew
     print scan heat cool charge drain fill rotate lift drop mail polish trim seal test reset pause start stop move
-    raise lower activate register publish approve archive sort measure inspect""".split()
+    raise lower activate register publish approve archive sort measure inspect
+    """
 )
 LOOKUP_VERBS = ("get", "lookup", "fetch", "query", "show", "check", "load", "retrieve", "read")
 
 
 @dataclass(frozen=True)
 class Invention:
-    """A made-up tool with one task for it. `slots` are what words the task; `phrase` is how an answer names the result."""
+    """A made-up tool with one task for it. `slots` fill in its wording; `phrase` is how an answer names the result."""
 
     tool: ToolSpec
     kind: str
@@ -97,7 +102,15 @@ def invent(rng: random.Random, split: Split, kind: str | None = None, numeric: b
     while q == p:
         q = _parameter(rng, split)
     who = words.entity(rng, split)
-    slots = {"attr": noun, "Attr": noun.capitalize(), "who": who, "p": p, "q": q, "verb": verb, "Verb": verb.capitalize()}
+    slots = {
+        "attr": noun,
+        "Attr": noun.capitalize(),
+        "who": who,
+        "p": p,
+        "q": q,
+        "verb": verb,
+        "Verb": verb.capitalize(),
+    }
     result = words.number(rng, split) if numeric else words.value(rng, split)
     phrase = ""
     parameters: tuple[Parameter, ...]

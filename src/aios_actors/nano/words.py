@@ -11,49 +11,72 @@ import zlib
 from collections.abc import Callable
 from enum import Enum
 
-_SIMPLE = tuple("b c d f g h j k l m n p r s t v w z".split())
-_CLUSTERS = tuple("bl br ch cl cr dr fl fr gl gr kl kr pl pr qu sh sk sl sn sp st th tr y zw".split())
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of `text`."""
+    return tuple(text.split())
+
+
+_SIMPLE = listed("b c d f g h j k l m n p r s t v w z")
+_CLUSTERS = listed("bl br ch cl cr dr fl fr gl gr kl kr pl pr qu sh sk sl sn sp st th tr y zw")
 ONSETS = _SIMPLE * 3 + _CLUSTERS
-NUCLEI = tuple("a a a a e e e e i i i o o o o u u u ai ea io ou y".split())
-CODAS = ("",) * 14 + tuple("b d f g k l l m n n p r r s t th x z ld lf lm mp nd ng nt rd rk rn sh st".split())
+NUCLEI = listed("a a a a e e e e i i i o o o o u u u ai ea io ou y")
+CODAS = ("",) * 14 + listed("b d f g k l l m n n p r r s t th x z ld lf lm mp nd ng nt rd rk rn sh st")
 
-# A leading-space form of these words is one token (see tokenizer.py). No name starts with one of the first list, so that a
-# name's tokens do not depend on what stands before it; the short ones of the second list are worth the exception.
-SPACED_WORDS = tuple(
-    """the and then what that with you this from into how many much which does there are for has have tell please
-    result number answer agent another remember remembered cannot could not tools your where when who will file files write
-    wrote give gives times plus minus divided multiplied difference between product line append read compute calculate work
-    ask know need want find look save store using use each more they them some under here now first second says said
-    found nothing string integer boolean array its was were all any about out tool task path content text query memory
-    storage agents calculator expression arithmetic fact facts returns""".split()
+# A leading-space form of these words is one token (see tokenizer.py). No name starts with one of the first list, so
+# that a name's tokens do not depend on what stands before it. The short words of the second are worth the exception.
+SPACED_WORDS = listed(
+    """
+    the and then what that with you this from into how many much which does there are for has have tell please
+    result number answer agent another remember remembered cannot could not tools your where when who will file
+    files write wrote give gives times plus minus divided multiplied difference between product line append read
+    compute calculate work ask know need want find look save store using use each more they them some under here now
+    first second says said found nothing string integer boolean array its was were all any about out tool task path
+    content text query memory storage agents calculator expression arithmetic fact facts returns
+    """
 )
-SHORT_WORDS = tuple("a an of to is in it as by The Evaluates Finds Remembers Reads Writes Appends Lists Hands".split())
+SHORT_WORDS = listed(
+    """
+    a an of to is in it as by The Evaluates Finds Remembers Reads Writes Appends Lists Hands
+    """
+)
 
-NOUNS = tuple(
-    """code colour price weight height key age city password phone address capital owner captain author salary budget score
-    rank size speed length width depth name title author email room seat gate floor door lock badge plan project recipe song
-    book game team club school shop farm garden river lake hill tower bridge road harbour island forest engine wheel lamp
-    clock table chair bottle basket bucket hammer ladder window mirror blanket jacket pencil paper apple pear plum lemon
-    onion carrot bean rice bread butter cheese honey sugar coffee tea milk horse goat sheep duck rabbit parrot spider turtle
-    planet moon star comet rocket robot sensor cable battery module server packet invoice order ticket parcel coupon
-    meeting birthday holiday hobby language currency flag anthem metal mineral flavour texture climate altitude pressure
-    temperature voltage signal channel branch commit release version license region district village member guest pilot
-    nurse doctor teacher student baker miner sailor tailor painter singer dancer writer clerk judge mayor report summary
-    stock total count limit quota level share rate tax fee fine bonus grant loan debt profit margin visitor customer
-    supplier contract deadline machine printer scanner camera tablet drone kettle freezer heater pump valve pipe tank""".split()
+NOUNS = listed(
+    """
+    code colour price weight height key age city password phone address capital owner captain author salary budget
+    score rank size speed length width depth name title author email room seat gate floor door lock badge plan
+    project recipe song book game team club school shop farm garden river lake hill tower bridge road harbour island
+    forest engine wheel lamp clock table chair bottle basket bucket hammer ladder window mirror blanket jacket
+    pencil paper apple pear plum lemon onion carrot bean rice bread butter cheese honey sugar coffee tea milk horse
+    goat sheep duck rabbit parrot spider turtle planet moon star comet rocket robot sensor cable battery module
+    server packet invoice order ticket parcel coupon meeting birthday holiday hobby language currency flag anthem
+    metal mineral flavour texture climate altitude pressure temperature voltage signal channel branch commit release
+    version license region district village member guest pilot nurse doctor teacher student baker miner sailor
+    tailor painter singer dancer writer clerk judge mayor report summary stock total count limit quota level share
+    rate tax fee fine bonus grant loan debt profit margin visitor customer supplier contract deadline machine
+    printer scanner camera tablet drone kettle freezer heater pump valve pipe tank
+    """
 )
-PEOPLE = tuple(
-    """Alice Bruno Clara David Elena Felix Greta Hugo Irene Jonas Karin Lucas Maria Nadia Oscar Paula Quentin Rosa Simon
-    Tanya Ulrich Vera Walter Xenia Yusuf Zelda Anton Beata Carlos Diana Emil Fiona Georg Hanna Ivan Julia Kofi Laura Mehmet
-    Nora Omar Priya Ravi Sofia Tomas Uma Victor Wendy Amir Bella Chen Dora Erik Fatima Paris London Berlin Madrid Oslo Rome
-    Vienna Cairo Delhi Tokyo Lima Quito Boston Denver Dublin Geneva Kyoto Lagos Milan Prague Riga Sydney Turin Zurich""".split()
+PEOPLE = listed(
+    """
+    Alice Bruno Clara David Elena Felix Greta Hugo Irene Jonas Karin Lucas Maria Nadia Oscar Paula Quentin Rosa
+    Simon Tanya Ulrich Vera Walter Xenia Yusuf Zelda Anton Beata Carlos Diana Emil Fiona Georg Hanna Ivan Julia Kofi
+    Laura Mehmet Nora Omar Priya Ravi Sofia Tomas Uma Victor Wendy Amir Bella Chen Dora Erik Fatima Paris London
+    Berlin Madrid Oslo Rome Vienna Cairo Delhi Tokyo Lima Quito Boston Denver Dublin Geneva Kyoto Lagos Milan Prague
+    Riga Sydney Turin Zurich
+    """
 )
-FOLDERS = tuple(
-    "notes data logs reports inbox docs tmp work lists archive out home team plans drafts results info stuff".split()
+FOLDERS = listed(
+    """
+    notes data logs reports inbox docs tmp work lists archive out home team plans drafts results info stuff
+    """
 )
-STEMS = tuple(
-    """notes report log list data todo summary result results budget plan diary numbers sales stock inventory totals output
-    memo draft letter index journal status scores prices counts answers readme items shopping agenda minutes figures""".split()
+STEMS = listed(
+    """
+    notes report log list data todo summary result results budget plan diary numbers sales stock inventory totals
+    output memo draft letter index journal status scores prices counts answers readme items shopping agenda minutes
+    figures
+    """
 )
 NOUNS, FOLDERS, STEMS = (
     tuple(word for word in pool if not word.startswith(SPACED_WORDS)) for pool in (NOUNS, FOLDERS, STEMS)
@@ -94,9 +117,7 @@ def pick(rng: random.Random, split: Split, pool: tuple[str, ...]) -> str:
 def nonsense(rng: random.Random, split: Split, syllables: tuple[int, ...] = (2, 2, 2, 2, 3, 3)) -> str:
     """A lower-case nonsense word, e.g. `zorvek`; `syllables` lists the lengths to draw from."""
     while True:
-        parts = [
-            rng.choice(ONSETS) + rng.choice(NUCLEI) + rng.choice(CODAS) for _ in range(rng.choice(syllables))
-        ]
+        parts = [rng.choice(ONSETS) + rng.choice(NUCLEI) + rng.choice(CODAS) for _ in range(rng.choice(syllables))]
         word = "".join(parts)
         reserved = any(is_reserved_syllable(part) for part in parts)
         if len(word) < 4 or word.startswith(SPACED_WORDS) or reserved is not (split is Split.HELD_OUT):
@@ -143,7 +164,9 @@ def number(rng: random.Random, split: Split, digits: tuple[int, ...] = (1, 2, 2,
 
 def decimal(rng: random.Random, split: Split) -> str:
     """A number with one or two decimals, e.g. `3.5`."""
-    return _draw(rng, split, lambda: f"{rng.randrange(0, 200)}.{rng.choice(('5', '25', '75', str(rng.randrange(1, 10))))}")
+    return _draw(
+        rng, split, lambda: f"{rng.randrange(0, 200)}.{rng.choice(('5', '25', '75', str(rng.randrange(1, 10))))}"
+    )
 
 
 def code(rng: random.Random, split: Split) -> str:
@@ -175,7 +198,9 @@ def path(rng: random.Random, split: Split) -> str:
         kind = rng.random()
         stem = nonsense(rng, split, (1, 2, 2, 3)) if kind < 0.6 else rng.choice(STEMS)
         if rng.random() < 0.2:
-            stem += rng.choice("-_") + (nonsense(rng, split, (1, 2)) if rng.random() < 0.4 else number(rng, split, (1, 2, 2)))
+            stem += rng.choice("-_") + (
+                nonsense(rng, split, (1, 2)) if rng.random() < 0.4 else number(rng, split, (1, 2, 2))
+            )
         folder = ""
         if rng.random() < 0.3:
             folder = (rng.choice(FOLDERS) if rng.random() < 0.6 else nonsense(rng, split, (1, 2))) + "/"

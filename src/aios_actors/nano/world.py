@@ -1,9 +1,9 @@
 """The tools that the nano model learns to use, and a small world that answers their calls.
 
-`BUILT_IN` repeats the names, parameters and descriptions of the node's own tools; a test compares the two. A `World` holds
-files, facts, other agents and the look-up tables of unseen tools, and answers a call with the text that the node's tool
-would give; a call that fails answers `error: ...`, as the node does. Training and evaluation share this simulator; the
-benchmark runs the same tasks against the real tools.
+`BUILT_IN` repeats the names, parameters and descriptions of the node's own tools; a test compares the two. A `World`
+holds files, facts, other agents and the look-up tables of unseen tools, and answers a call with the text that the
+node's tool would give; a call that fails answers `error: ...`, as the node does. Training and evaluation share this
+simulator; the benchmark runs the same tasks against the real tools.
 """
 
 import ast
@@ -29,7 +29,7 @@ class Parameter(Struct, frozen=True):
 
 
 class ToolSpec(Struct, frozen=True):
-    """A tool as the model sees it. `answers` maps `lookup_key(arguments)` to a result, for tools that are not built in."""
+    """A tool as the model sees it. `answers` maps `lookup_key(arguments)` to a result, for made-up tools."""
 
     name: str
     description: str
@@ -48,7 +48,9 @@ class ToolSpec(Struct, frozen=True):
 
 
 def _tool(name: str, description: str, *parameters: str) -> ToolSpec:
-    return ToolSpec(name, description, tuple(Parameter(parameter) for parameter in parameters))
+    """A tool whose parameters are given as `name` (a string) or `name: kind`."""
+    split = (parameter.partition(": ") for parameter in parameters)
+    return ToolSpec(name, description, tuple(Parameter(name, kind or "string") for name, _, kind in split))
 
 
 BUILT_IN = {
@@ -66,9 +68,26 @@ BUILT_IN = {
 }
 
 
+# The node's other tools: the model is not trained to call them, only not to be confused by them.
+OTHERS = (
+    _tool("memory.ids", "Lists the ids of remembered facts.", "query"),
+    _tool("memory.get", "Returns the remembered fact with an id.", "id: integer"),
+    _tool("memory.update", "Replaces the remembered fact with an id.", "id: integer", "text"),
+    _tool("memory.remove", "Forgets the remembered fact with an id.", "id: integer"),
+    _tool("storage.create", "Makes a new file, and fails if there is one already.", "path", "content"),
+    _tool("storage.delete", "Deletes a file.", "path"),
+    _tool("storage.history", "Lists the versions of a file.", "path"),
+    _tool("storage.rollback", "Brings an old version of a file back.", "path", "version: integer"),
+)
+
+
 def lookup_key(arguments: Arguments) -> str:
-    """The key of a call in `ToolSpec.answers`: its arguments as JSON with sorted keys."""
-    return json.dumps(dict(arguments), sort_keys=True)
+    """The key of a call in `ToolSpec.answers`: its arguments as JSON with sorted keys, whole floats as integers."""
+    plain = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in arguments.items()
+    }
+    return json.dumps(plain, sort_keys=True)
 
 
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
@@ -156,7 +175,7 @@ class World:
         return "ok"
 
     def _storage_read(self, path: str) -> str:
-        return self.files[path] if path in self.files else f'error: no file named "{path}"'
+        return self.files.get(path, f'error: no file named "{path}"')
 
     def _storage_append(self, path: str, content: str) -> str:
         before = self.files.get(path, "")

@@ -1,12 +1,16 @@
 """`self.llm`: chat, questions with typed answers, streams."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
 import anyio
 import msgspec
 
-from aios_actors.actors import ActorRef
+from aios_actors.actors import ActorRef, Refusal
 from aios_actors.engine.messages import ChatMessage, Choice, Constraint, JsonSchema, Sampling, ToolCalls, ToolSchema
 from aios_actors.syscalls.errors import GenerationFailed
 from aios_actors.syscalls.llm import Chat, ChatReply
@@ -86,22 +90,32 @@ class LlmClient:
         """Asks a question whose answer is one of `options`."""
         return (await self.chat(question, constraint=Choice(tuple(options)), **sampling)).text
 
-    async def stream(self, messages: Sequence[ChatMessage] | str, **options: Any) -> AsyncIterator[str]:
-        """Like `chat`, but yields pieces of text as they come. Leaving the loop early cancels the call."""
-        send, receive = anyio.create_memory_object_stream[str](max_buffer_size=float("inf"))
+    @asynccontextmanager
+    async def stream(self, messages: Sequence[ChatMessage] | str, **options: Any) -> AsyncIterator[AsyncIterable[str]]:
+        """Like `chat`, but gives the text piece by piece, as the model writes it.
+
+            async with self.llm.stream(task) as pieces:
+                async for piece in pieces:
+                    ...
+
+        Leaving the block before the end cancels the call. Errors of the call are raised in the block.
+        """
+        send, receive = anyio.create_memory_object_stream[str](max_buffer_size=math.inf)
         call = self._call(messages, (), None, options.pop("conversation", "main"), options.pop("model", ""), options)
         call = msgspec.structs.replace(call, on_text=send.send_nowait)
 
-        async def run() -> None:
+        async def ask() -> None:
             with send:
                 await self._kernel.ask(call)
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(run)
+        asking = asyncio.ensure_future(ask())
+        try:
             with receive:
-                async for piece in receive:
-                    yield piece
-            group.cancel_scope.cancel()
+                yield _until_done(receive, asking)
+        finally:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Refusal):
+                await asking
 
     def _call(
         self,
@@ -122,3 +136,10 @@ class LlmClient:
             constraint=constraint or (ToolCalls() if tools else None),
             conversation=conversation,
         )
+
+
+async def _until_done(pieces: AsyncIterable[str], asking: "asyncio.Future[None]") -> AsyncIterator[str]:
+    """The pieces, and then the error in which the call ended, if it did."""
+    async for piece in pieces:
+        yield piece
+    await asking

@@ -45,6 +45,10 @@ class Parameter(msgspec.Struct, frozen=True):
         kind = self.schema.get("type", "any")
         return f"{self.name}{'' if self.required else '?'}: {kind if isinstance(kind, str) else '/'.join(kind)}"
 
+    def left_out(self, value: Any) -> bool:
+        """Whether `value` is a null by which a model leaves an optional parameter out."""
+        return value is None and not self.required and not {type(None), Any} & _members(self.type)
+
     def convert(self, value: Any) -> Any:
         """The value as the annotated type. Raises InvalidArgument, which names the argument and what it should be."""
         if type(value) in (int, float) and str in _members(self.type) and not {int, float} & _members(self.type):

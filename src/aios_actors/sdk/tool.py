@@ -80,7 +80,8 @@ class Tool(Generic[P, R]):
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call, checked and converted to the annotated types.
 
-        Text that spells a number or a boolean is taken for one where one is wanted, and a number for text.
+        Text that spells a number or a boolean is taken for one where one is wanted, a number for text, and null for an
+        optional argument that was left out.
 
         Raises:
             InvalidArgument: one is missing, unknown or of the wrong type; the message names it and what is expected.
@@ -94,7 +95,9 @@ class Tool(Generic[P, R]):
         bound = {}
         for parameter in self.parameters:
             if parameter.name in arguments:
-                bound[parameter.name] = parameter.convert(arguments[parameter.name])
+                value = arguments[parameter.name]
+                if not parameter.left_out(value):
+                    bound[parameter.name] = parameter.convert(value)
             elif parameter.required:
                 raise InvalidArgument(f'argument "{parameter.name}" is missing: the tool is {self.usage}')
         return bound

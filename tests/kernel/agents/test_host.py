@@ -179,5 +179,4 @@ async def test_ending_tasks_answers_them_all(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         await kernel.actor("agents").ask(RefuseTasks())
         await kernel.actor("agents").ask(EndTasks())
-        with pytest.raises(NodeStopping):
-            await runs
+        assert "before this task ended" in (await runs).error

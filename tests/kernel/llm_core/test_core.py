@@ -52,13 +52,13 @@ class Core:
 
 
 @contextlib.asynccontextmanager
-async def running_core(folder: Path, **spec: Any) -> AsyncIterator[Core]:
+async def running_core(folder: Path, hang_s: float = 60.0, **spec: Any) -> AsyncIterator[Core]:
     path = str(resolve("nano", ModelConfig(source="embedded"), folder, print))
     said: asyncio.Queue[Capacity] = asyncio.Queue()
     worker = WorkerSpec(**{"model_path": path, "name": "nano", "context": 512, "sequences": 4, "threads": 1, **spec})
     async with ActorSystem("test") as system:
         await system.spawn(Capacities, said, name="scheduler")
-        yield Core(await system.spawn(LlmCore, [worker], folder, Accounts(), name="llm_core"), said)
+        yield Core(await system.spawn(LlmCore, [worker], folder, Accounts(), hang_s, name="llm_core"), said)
 
 
 def gone(pid: int) -> bool:
@@ -111,6 +111,19 @@ async def test_a_killed_workers_generations_come_back_with_their_tokens_and_go_o
         assert again.generated == whole.generated
         assert again.result is not None and whole.result is not None and again.result.text == whole.result.text
         assert await core.pid() != pid
+
+
+async def test_a_worker_that_hangs_is_killed_and_its_generation_goes_on(tmp_path: Path) -> None:
+    async with running_core(tmp_path, hang_s=1.0) as core:
+        await core.ref.ask(AwaitReady())
+        begun = asyncio.Event()
+        cut = core.generate(sampling=LONG, on_text=lambda text: begun.set())
+        await begun.wait()
+        pid = await core.pid()
+        os.kill(pid, signal.SIGSTOP)
+        lost = await cut
+        assert lost.finish == "lost" and gone(pid)
+        assert [(await core.said.get()).places for _ in range(3)] == [4, 0, 4]
 
 
 async def test_a_slice_ends_early_and_the_rest_is_what_it_would_have_been(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ def test_every_word_of_a_note_finds_it(store: MemoryStore, words: list[str], dat
 
 @SHARED
 @given(text=ENCODABLE.filter(lambda text: len(text.strip()) > 0))
+@example(text=":\x00:")
 def test_the_whole_text_of_a_note_finds_it(store: MemoryStore, text: str) -> None:
     note = store.add("a", text)
     assert note.id in {each.id for each in store.search("a", text, limit=100)}

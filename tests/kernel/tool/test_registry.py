@@ -83,9 +83,9 @@ def test_unknown_names_get_a_suggestion() -> None:
         ToolRegistry().get("xyz")
 
 
-def test_limits_come_from_the_name_then_a_pattern_then_the_tool() -> None:
+def test_limits_come_from_the_name_then_a_pattern() -> None:
     named, fitting = ToolLimits(timeout_s=1), ToolLimits(timeout_s=2)
     assert ToolRegistry([lookup], {"l*": fitting, "lookup": named}).limits("lookup") is named
     assert ToolRegistry([lookup], {"l*": fitting}).limits("lookup") is fitting
-    assert ToolRegistry([lookup], {"m*": fitting}).limits("lookup") == ToolLimits(timeout_s=3, parallel=2)
+    assert ToolRegistry([lookup], {"m*": fitting}).limits("lookup") == ToolLimits()
     assert repr(ToolRegistry([lookup])).endswith("agents.ask, lookup>")

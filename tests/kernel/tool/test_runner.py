@@ -2,6 +2,9 @@
 
 import asyncio
 import contextvars
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -141,6 +144,35 @@ async def test_a_thread_past_its_time_keeps_its_slot_until_it_ends() -> None:
     await until(no_tool_thread)
 
 
+HANGING = """
+import asyncio, threading
+from aios_actors.config.structs import ToolLimits
+from aios_actors.kernel.tool.runner import ToolRunner
+from aios_actors.sdk.tool import tool
+from aios_actors.syscalls.errors import ToolTimeout
+
+@tool
+def hang() -> None:
+    "Never ends."
+    threading.Event().wait()
+
+async def main():
+    try:
+        await ToolRunner(hang, ToolLimits(timeout_s=0.01)).call({})
+    except ToolTimeout:
+        print("timeout")
+
+asyncio.run(main())
+"""
+
+
+def test_a_hanging_tool_does_not_keep_the_process_from_ending() -> None:
+    environment = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    done = subprocess.run([sys.executable, "-c", HANGING], env=environment, capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"timeout\n"
+    assert done.stderr == b""
+
+
 async def test_a_thread_that_fails_late_disturbs_nobody() -> None:
     release = threading.Event()
 
@@ -247,3 +279,16 @@ async def test_a_cancelled_caller_ends_the_task() -> None:
     call.cancel()
     await ended.wait()
     await until(lambda: run.slots.running == 0)
+
+
+async def test_what_the_config_leaves_open_is_as_the_tool_says() -> None:
+    @tool(timeout=0.01, parallel=3)
+    async def hang() -> str:
+        """Never ends."""
+        await asyncio.Event().wait()
+        return ""
+
+    open_runner = ToolRunner(hang, ToolLimits())
+    with pytest.raises(ToolTimeout, match=r"0\.01 s"):
+        await open_runner.call({})
+    assert "/3 " in repr(open_runner.slots)

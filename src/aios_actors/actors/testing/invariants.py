@@ -65,7 +65,7 @@ class Invariants:
     def __init__(self) -> None:
         self._futures: list[asyncio.Future[Any]] = []
         self._last: dict[tuple[object, object], int] = {}
-        self._crashes: dict[str, deque[float]] = defaultdict(deque)
+        self._failures: dict[object, deque[float]] = defaultdict(deque)
         self.broken: list[str] = []
 
     def attach(self, system: ActorSystem) -> None:
@@ -111,16 +111,17 @@ class Invariants:
             )
 
     def _check_intensity(self, event: TraceEvent) -> None:
+        """After one failure more than the intensity, the parent has no business restarting anything."""
         cell = event.actor.cell
-        spec = cell.parent.spec
-        if cell.restart_type == "temporary" or event.detail.kind != "crashed":
+        parent, spec = cell.parent, cell.parent.spec
+        if cell.restart_type == "temporary" or cell.state != "restarting":
             return
-        times = self._crashes[cell.parent.path]
+        times = self._failures[cell if parent.owner is None else parent]
         times.append(event.at)
         while times and times[0] <= event.at - spec.period_s:
             times.popleft()
-        if cell.state == "restarting" and len(cell.parent.restarts) > spec.intensity + 1:
-            self.broken.append(f"{cell.parent.path} restarted more than {spec.intensity} times in {spec.period_s} s")
+        if len(times) > spec.intensity + 1:
+            self.broken.append(f"{cell.path}: {len(times)} failures in {spec.period_s} s, and still restarted")
 
     def check_end(self, system: ActorSystem, loop: asyncio.AbstractEventLoop) -> None:
         """Checks what must hold after shutdown.

@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from aios_actors.actors.system import ActorSystem
@@ -116,8 +117,12 @@ async def _run(scenario: Scenario, seed: int, loop: SimulationLoop, arguments: d
 
 
 def _close(loop: SimulationLoop) -> None:
-    """Ends what a failed run left behind, without running any more of it."""
+    """Cancels and lets end what a failed run left behind."""
     loop.set_exception_handler(lambda _, context: None)
-    for task in asyncio.all_tasks(loop):
+    left = asyncio.all_tasks(loop)
+    for task in left:
         task.cancel()
+    if left:
+        with suppress(Exception):
+            loop.run_until_complete(asyncio.wait(left))
     loop.close()

@@ -30,7 +30,8 @@ class Family:
     """One way of writing tool calls. Subclasses set the markers and implement `parse` and `call_rules`.
 
     `openers` begin a call; `bare_opener` does so only as the first thing of an answer. `reasoning` are the markers
-    around what the model thinks. `others` are further markers that `parse` needs to see.
+    around what the model thinks. `others` are further markers that `parse` needs to see. `dropped` are headers between
+    the parts of an answer that nobody should see.
     """
 
     name: ClassVar[str]
@@ -38,6 +39,7 @@ class Family:
     bare_opener: ClassVar[str] = ""
     reasoning: ClassVar[tuple[str, str]] = ("<think>", "</think>")
     others: ClassVar[tuple[str, ...]] = ()
+    dropped: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, template: str) -> None:
         self.template = template
@@ -50,7 +52,7 @@ class Family:
     @property
     def markers(self) -> tuple[str, ...]:
         """Every string that means something; control tokens of these names are not hidden from the parser."""
-        return (*self.openers, *self.reasoning, *self.others)
+        return (*self.openers, *self.reasoning, *self.others, *self.dropped)
 
     def parse(self, source: str, seed: str) -> Parsed | None:
         """The calls in `source`, raw output from its first opener on; None if it holds no well-formed call."""

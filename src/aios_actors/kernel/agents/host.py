@@ -181,6 +181,11 @@ class AgentHost(KernelActor):
         """Ends what still runs; what an agent was asked by another ends with the asker's own."""
         error = NodeStopping("the node was shut down before this task ended")
         for hosted in self._agents.values():
-            if hosted.busy is not None and hosted.busy.task is not None:
-                hosted.busy.reply.fail(error)
-                hosted.busy.task.cancel()
+            work = hosted.busy
+            if work is None or work.task is None:
+                continue
+            if work.number is None:
+                work.reply.fail(error)
+            else:
+                work.reply.send(Finished(hosted.name, None, str(error), self._accounts.of(hosted.name)))
+            work.task.cancel()

@@ -71,11 +71,19 @@ class LlmCore(Actor):
 
     mailbox = MailboxSpec(capacity=8192)
 
-    def __init__(self, workers: Sequence[WorkerSpec], folder: Path, accounts: Accounts) -> None:
-        """`workers`: what to start, `name` being the model's; `folder`: for sockets; `accounts`: told of new tokens."""
+    def __init__(self, workers: Sequence[WorkerSpec], folder: Path, accounts: Accounts, hang_s: float = 60.0) -> None:
+        """Makes a core.
+
+        Args:
+            workers: what to start; `name` is the model's.
+            folder: for the workers' sockets.
+            accounts: told of new tokens.
+            hang_s: a worker that says nothing for this long, up to twice as long, is killed and started again.
+        """
         self._workers = [Worker(spec) for spec in workers]
         self._folder = folder
         self._accounts = accounts
+        self._hang_s = hang_s
         self._where: dict[int, int] = {}
         self._homes: dict[str, int] = {}
         self._backoff = Backoff(initial_s=0.5, max_s=10.0)
@@ -88,7 +96,7 @@ class LlmCore(Actor):
 
     async def _start(self, number: int) -> None:
         worker = self._workers[number]
-        worker.link = await self.spawn(WorkerLink, number, worker.spec, self._folder, self.ref)
+        worker.link = await self.spawn(WorkerLink, number, worker.spec, self._folder, self.ref, self._hang_s)
         self.monitor(worker.link)
 
     @handler

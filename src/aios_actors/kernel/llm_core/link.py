@@ -14,9 +14,6 @@ from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.llm_core.messages import Beat, Send, Stepped, WorkerReady, WorkerUnfit
 from aios_actors.kernel.llm_core.process import WorkerGone, WorkerProcess, open_worker
 
-HEARTBEAT_S = 5.0
-"""Seconds between heartbeats. A worker answers between two steps; no step takes as long as two of these."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -26,12 +23,21 @@ class WorkerLink(Actor):
     mailbox = MailboxSpec(capacity=65_536)
     restart = "temporary"
 
-    def __init__(self, worker: int, spec: WorkerSpec, folder: Path, core: ActorRef) -> None:
-        """`worker` is its number, `folder` the place for its socket, `core` who is told of its frames."""
+    def __init__(self, worker: int, spec: WorkerSpec, folder: Path, core: ActorRef, hang_s: float) -> None:
+        """Makes a link.
+
+        Args:
+            worker: its number.
+            spec: what the process is started with.
+            folder: where its socket is.
+            core: who is told of its frames.
+            hang_s: the process is killed when it says nothing for this long, up to twice as long.
+        """
         self._worker = worker
         self._spec = spec
         self._folder = folder
         self._core = core
+        self._hang_s = hang_s
         self._process: WorkerProcess | None = None
         self._beats = 0
         self._heard = True
@@ -53,7 +59,7 @@ class WorkerLink(Actor):
                         log.debug("worker loads", worker=self._worker, progress=progress)
                     case Ready(model):
                         self._process = process
-                        self.timers.start("beat", HEARTBEAT_S, Beat())
+                        self.timers.start("beat", self._hang_s, Beat())
                         await self._core.send(WorkerReady(self._worker, process.pid, model))
                     case StartFailed(code, message):
                         await self._core.send(WorkerUnfit(self._worker, code, message))
@@ -76,10 +82,10 @@ class WorkerLink(Actor):
         if self._process is None:
             return
         if not self._heard:
-            log.warning("worker hangs", worker=self._worker, seconds=HEARTBEAT_S)
+            log.warning("worker hangs", worker=self._worker, seconds=self._hang_s)
             self._process.kill()
             return
         self._heard = False
         self._beats += 1
         self._process.send(Ping(self._beats))
-        self.timers.start("beat", HEARTBEAT_S, message)
+        self.timers.start("beat", self._hang_s, message)

@@ -42,12 +42,12 @@ def match_words(owner: str, found: tuple[str, ...]) -> str:
 
 def fold(text: str) -> str:
     """Text without differences of case and of Unicode form; what the trigram index holds."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", text.replace("\x00", " ")).casefold()  # NUL ends an FTS5 expression
 
 
 def trigrams(query: str) -> frozenset[str]:
     """All runs of three letters in the query's folded words; of the whole query if it has no word."""
-    folded = fold(query.replace("\x00", " "))  # FTS5 takes NUL for the end of an expression
+    folded = fold(query)
     pieces = _WORD.findall(folded) or [folded.strip()]
     grams = (piece[start : start + 3] for piece in pieces for start in range(len(piece) - 2))
     return frozenset(islice(grams, GRAM_LIMIT))

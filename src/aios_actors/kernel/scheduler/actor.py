@@ -5,11 +5,11 @@ the answer goes straight back to the agent. An LLM call waits in its model's lin
 worker has a place; it then runs until it ends, or until its slice is over, and it waits again.
 """
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
 import structlog
+from msgspec.structs import asdict
 
 from aios_actors.actors import ActorRef, MailboxSpec, Refusal, Reply, handler
 from aios_actors.config.structs import SchedulerConfig
@@ -57,12 +57,11 @@ class Scheduler(KernelActor):
         self._config = config
         self._lines = {model: Line(make_policy(config)) for model in models}
         self._accounts = accounts
-        self._ids = itertools.count(1)
 
     async def _check(self, call: Syscall[Any]) -> str:
         """The caller's name, once the access actor has let the call pass. Raises AccessDenied."""
         caller = self.caller
-        await self._service("access").ask(Check(caller, call.verb, call.resource()))
+        await self._service("access").ask(Check(caller, call.verb, call.resource(), self.request_id))
         return caller
 
     def _service(self, name: str) -> ActorRef:
@@ -114,7 +113,7 @@ class Scheduler(KernelActor):
         reply: Reply[ChatReply] = self.defer()
         now = self.system.now()
         prompt = ChatPrompt(call.messages, call.tools)
-        job = Job(next(self._ids), caller, call, reply, prompt, arrived=now, waits_since=now)
+        job = Job(self.request_id, caller, call, reply, prompt, arrived=now, waits_since=now)
         reply.on_cancel(lambda: self._cancel(line, job))
         self._accounts.note(caller, "waiting")
         line.policy.add(job)
@@ -189,10 +188,12 @@ class Scheduler(KernelActor):
         self._save(job, outcome, done)
         if done and result is not None:
             usage = job.usage(now)
+            log.info("llm call done", agent=job.caller, syscall=job.id, finish=outcome.finish, **asdict(usage))
             self._accounts.used(job.caller, usage)
             job.reply.send(ChatReply(result.text, result.tool_calls, outcome.finish, usage))
             return
         lost = outcome.finish == "lost"
+        log.info("llm call switched", agent=job.caller, syscall=job.id, why=outcome.finish, tokens=job.tokens_out)
         job.restarts += lost
         job.preemptions += not lost
         if job.restarts > RESTARTS:

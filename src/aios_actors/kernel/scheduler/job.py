@@ -13,7 +13,7 @@ class Job:
     """An LLM call that waits or runs.
 
     Attributes:
-        id: number of the job, unique in the node; also the request's id on the worker.
+        id: number of its syscall; also the request's id on the worker.
         caller: name of the agent.
         call: the syscall.
         reply: the agent's reply slot.

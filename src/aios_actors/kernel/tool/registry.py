@@ -24,7 +24,7 @@ class ToolRegistry:
 
         Args:
             tools: more tools.
-            limits: limits by name or pattern, which replace those that the tools name; a name goes before a pattern.
+            limits: limits by name or pattern, which go before those that the tools name; a name goes before a pattern.
 
         Raises:
             ToolDefinitionError: two tools have the same name.
@@ -66,12 +66,10 @@ class ToolRegistry:
         return self._tools[name]
 
     def limits(self, name: str) -> ToolLimits:
-        """How long a call of the tool may take, and how many may run at once. Raises NotFound."""
-        tool = self.get(name)
+        """The config's limits for a tool, by its name or else by the first pattern that fits; open ones are None."""
         if name in self._limits:
             return self._limits[name]
-        given = next((limits for pattern, limits in self._limits.items() if fnmatchcase(name, pattern)), None)
-        return given or ToolLimits(timeout_s=tool.timeout_s, parallel=tool.parallel)
+        return next((limits for pattern, limits in self._limits.items() if fnmatchcase(name, pattern)), ToolLimits())
 
     def fitting(self, patterns: Iterable[str]) -> tuple[ToolSchema, ...]:
         """The schemas of the tools whose names fit a pattern, in the order of the patterns, each once."""

@@ -29,10 +29,10 @@ class ToolRunner:
     """Runs the calls of one tool."""
 
     def __init__(self, tool: Tool[..., Any], limits: ToolLimits) -> None:
-        """`limits` go before those that the tool itself names."""
+        """`limits`: the config's; what they leave open is as the tool says."""
         self._tool = tool
-        self._timeout_s = limits.timeout_s
-        self.slots = Slots(tool.name, limits.parallel)
+        self._timeout_s = limits.timeout_s or tool.timeout_s
+        self.slots = Slots(tool.name, limits.parallel or tool.parallel)
 
     async def call(self, arguments: dict[str, Any]) -> Any:
         """Runs the function once.
