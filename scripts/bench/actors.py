@@ -101,6 +101,8 @@ async def streams(askers: int, count: int) -> float:
         async for message, reply in receive:
             await reply.send(message.n)
 
+    count //= 5  # slow, and steady enough
+
     async def asker() -> None:
         reply_send, reply_receive = anyio.create_memory_object_stream[int](1)
         with reply_send, reply_receive:

@@ -27,6 +27,7 @@ from aios_actors.nano.tasks import Task, held_out_tasks
 from aios_actors.nano.world import BUILT_IN, ToolSpec, lookup_key
 from aios_actors.node import Node
 from aios_actors.observe.events import TaskResult
+from aios_actors.observe.logs import configure_logs
 from aios_actors.sdk import Agent, Tool
 from aios_actors.syscalls.errors import SyscallError
 from scripts.bench.report import Row, add_arguments, report
@@ -186,6 +187,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.tasks = 48
+    configure_logs("error")
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # noqa: E731
     rows = [row for unseen in SETS for row in anyio.run(run_set, unseen, options, tell)]
     report("nano_tasks", rows, options)

@@ -171,3 +171,50 @@ def test_what_cannot_be_enforced_is_refused_with_its_reason(
 ) -> None:
     with pytest.raises(ConstraintError, match=f"(?i){reason}"):
         grammars.matcher(constraint, ())
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "properties", "items", "enum", "const", "$ref", "$defs", "anyOf", "pattern", "required", "not"]
+            )
+            | st.text(max_size=4),
+            inner | st.sampled_from(["object", "string", "array", "#/$defs/x", "(", "^a+$"]),
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+def compiles_or_is_refused(grammars: Grammars, constraint: Constraint, tools: tuple[ToolSchema, ...] = ()) -> None:
+    try:
+        matcher = grammars.matcher(constraint, tools)
+    except ConstraintError as error:
+        assert str(error)
+    else:
+        assert matcher is not None and matcher.mask().any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(schema=st.dictionaries(st.text(max_size=5) | st.sampled_from(["type", "enum", "$ref"]), json_values, max_size=4))
+def test_any_schema_compiles_or_is_refused(grammars: Grammars, schema: dict[str, object]) -> None:
+    compiles_or_is_refused(grammars, JsonSchema(schema))
+    compiles_or_is_refused(grammars, ToolCalls("required"), (ToolSchema("f", "", schema),))
+
+
+@settings(max_examples=80, deadline=None)
+@given(text=st.text(max_size=12))
+def test_any_text_may_be_a_regex_an_option_or_a_tools_name(model: Model, grammars: Grammars, text: str) -> None:
+    compiles_or_is_refused(grammars, Regex(text))
+    option = generate(model, grammars, Choice((text, "other")), [0] * 3)
+    assert option in (text, "other", None)
+    matcher = grammars.matcher(ToolCalls("required"), (ToolSchema(text),))
+    assert matcher is not None
+    tokens, ended = walk(model, matcher, [], limit=400)
+    if ended:
+        parsed = family_of("<tool_call>").parse(model.vocab.detokenize(tokens), "seed")
+        assert parsed is not None and parsed.calls[0].name == text

@@ -246,7 +246,7 @@ class DeferringKvMachine(KvMachine):
 
 TestKvMachine = KvMachine.TestCase
 TestDeferringKvMachine = DeferringKvMachine.TestCase
-TestKvMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestKvMachine.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 TestDeferringKvMachine.settings = TestKvMachine.settings
 
 

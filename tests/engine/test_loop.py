@@ -21,7 +21,7 @@ from aios_actors.engine.messages import (
     ToolCalls,
     ToolSchema,
 )
-from aios_actors.engine.protocol import Cancel, NodeFrame, Ping, Preempt, Result, Submit
+from aios_actors.engine.protocol import Cancel, Fault, NodeFrame, Ping, Preempt, Result, Submit
 from tests.engine.driving import Driver
 
 MakeEngine = Callable[..., Engine]
@@ -281,6 +281,27 @@ def test_a_second_request_with_a_live_id_is_refused_and_the_first_goes_on(driver
         ends += [(e.finish, e.result.error) for e in driver.engine.step() if e.finish and e.result]
     assert [finish for finish, _ in ends] == ["error", "length"]
     assert ends[0][1] is not None and ends[0][1].code == "duplicate_id"
+
+
+def test_an_error_of_our_own_ends_one_request_and_not_the_engine(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driver.engine.prompts, "sequence", broken)
+        driver.engine.submit(Submit(1, TextPrompt("a"), GREEDY))
+    results = driver.run(Submit(2, TextPrompt("b"), GREEDY))
+    assert results[1].error == Fault("internal", "ZeroDivisionError: oops")
+    assert len(results[2].tokens) == 24
+
+
+def test_a_request_that_leaves_no_token_fails_alone(driver: Driver) -> None:
+    nothing = Sampling(logit_bias={t: float("-inf") for t in range(driver.engine.model.vocab.size)})
+    results = driver.run(Submit(1, TextPrompt("a"), nothing), Submit(2, TextPrompt("b"), GREEDY))
+    assert results[1].error is not None and results[1].error.code == "bad_sampling"
+    assert len(results[2].tokens) == 24
 
 
 def test_a_sequence_ends_where_its_context_does(driver: Driver) -> None:

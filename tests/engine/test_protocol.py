@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -161,3 +163,12 @@ def test_a_socket_gets_frames_and_then_the_end() -> None:
         payload = p.receive_frame(ours)
         assert payload is not None and p.decode_node_frame(payload) == p.Ping(1)
         assert p.receive_frame(ours) is None
+
+
+def test_what_the_node_imports_does_not_load_llama_cpp() -> None:
+    program = (
+        "import sys; from aios_actors.engine import protocol, messages, spec, gguf; "
+        "print([name for name in ('llama_cpp', 'numpy', 'llguidance', 'jinja2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

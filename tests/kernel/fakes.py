@@ -14,7 +14,7 @@ from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import AgentKind
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
-from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome
+from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, TellCapacity
 from aios_actors.kernel.tool import ToolRegistry
 from aios_actors.observe.events import TaskEvent
 from aios_actors.sdk import Agent, AgentSetup, Tool
@@ -75,6 +75,11 @@ class FakeCore(Actor):
             reply.fail(outcome)
         else:
             reply.send(outcome)
+
+    @handler
+    def tell_capacity(self, message: TellCapacity) -> None:
+        """Tells the scheduler again."""
+        self.system.actor_of("scheduler").tell(Capacity(MODEL, self._places))
 
     @handler
     def set_capacity(self, message: SetCapacity) -> None:

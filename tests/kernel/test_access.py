@@ -148,7 +148,7 @@ def test_without_grants_no_agent_reaches_another(caller: str, verb: str, resourc
 async def access() -> AsyncIterator[ActorRef]:
     async with ActorSystem("test") as system:
         groups = {"readers": GroupConfig(members=("ann",), grants=("memory.search:bob",))}
-        yield await system.spawn(Access, groups, name="access")
+        yield await system.spawn(Access, Rules(groups), name="access")
 
 
 async def test_answers_with_a_decision_or_refuses(access: ActorRef) -> None:

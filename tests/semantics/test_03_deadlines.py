@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aios_actors.actors import Actor, ActorDied, ActorSystem, AskCycle, DeadlineExceeded, Message, handler
+from aios_actors.actors import Actor, ActorDied, ActorSystem, AskCycle, DeadlineExceeded, Message, StartFailed, handler
 from aios_actors.actors.testing import ManualClock, Probe, settle, simulate
 from tests.semantics.messages import Add, AskVia, Defer, Get, Hang, Recorder
 
@@ -168,6 +168,26 @@ async def test_a_forward_that_would_close_a_cycle_is_refused(system: ActorSystem
         await asker.ask(AskVia(back, Add(1)))
 
 
+async def test_a_child_that_asks_its_spawning_parent_is_refused(system: ActorSystem) -> None:
+    class Child(Actor):
+        async def started(self) -> None:
+            await self.system.actor_of("parent").ask(Add(1))
+
+    class Parent(Recorder):
+        @handler
+        async def hang(self, message: Hang) -> int:
+            await self.spawn(Child, name="child")
+            return 0
+
+    parent = await system.spawn(Parent, name="parent")
+    with pytest.raises(ActorDied) as caught:
+        await parent.ask(Hang())
+    failed = caught.value.__cause__
+    assert isinstance(failed, StartFailed)
+    assert isinstance(failed.__cause__, AskCycle)
+    assert failed.__cause__.cycle == ("child", "parent", "child")
+
+
 async def test_a_handler_that_shields_itself_from_cancellation_keeps_its_actor(
     system: ActorSystem, clock: ManualClock
 ) -> None:
@@ -187,6 +207,16 @@ async def test_a_handler_that_shields_itself_from_cancellation_keeps_its_actor(
         await asked
     assert await ref.ask(Add(1)) == 1
     assert system.late_replies == 1
+
+
+def test_a_refused_cycle_leaves_nothing_open() -> None:
+    async def scenario(system: ActorSystem) -> None:
+        one, two = await system.spawn(Recorder), await system.spawn(Recorder)
+        asks = [one.ask(AskVia(two, AskVia(one, Add(1)))), two.ask(AskVia(one, AskVia(two, Add(1))))]
+        results = await asyncio.gather(*asks, return_exceptions=True)
+        assert all(isinstance(result, AskCycle) for result in results)
+
+    simulate(scenario, seeds=range(20))
 
 
 def test_every_ask_ends_however_deadlines_and_cancellation_fall() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from aios_actors.actors import Actor, ActorRef, ActorSystem, Down, Exit, Message, UnhandledMessage, handler
-from aios_actors.actors.testing import settle, simulate
+from aios_actors.actors.testing import ManualClock, settle, simulate
 from tests.semantics.messages import Add, Crash, Recorder
 
 
@@ -135,6 +135,16 @@ async def test_a_linked_actor_crashes_along(system: ActorSystem) -> None:
     await settle()
     assert [process.restarts for process in system.ps()] == [1, 1]
     assert await two.ask(Add(1)) == 1
+
+
+async def test_a_link_is_used_up_by_a_crash(system: ActorSystem, clock: ManualClock) -> None:
+    one = await system.spawn(Watcher, [], name="one")
+    two = await system.spawn(Recorder, name="two")
+    await one.ask(Link(two))
+    for _ in range(2):
+        one.tell(Crash())
+        await clock.advance(1.0)
+    assert [process.restarts for process in system.ps()] == [2, 1]
 
 
 async def test_a_graceful_end_leaves_the_linked_actor_alone(system: ActorSystem) -> None:

@@ -101,6 +101,40 @@ async def test_a_hook_that_hangs_is_cancelled(system: ActorSystem, clock: Manual
     await ref.join()
 
 
+async def test_a_handler_that_swallows_its_cancellation_cannot_outlive_a_kill(system: ActorSystem) -> None:
+    class Stubborn(Recorder):
+        @handler
+        async def hang(self, message: Hang) -> int:
+            self.defer()
+            try:
+                await self.system.new_future()
+            except asyncio.CancelledError:
+                self.log.append("swallowed")
+            return 0
+
+    log: list[object] = []
+    ref = await system.spawn(Stubborn, log)
+    asked = asyncio.ensure_future(ref.ask(Hang()))
+    await settle()
+    ref.kill()
+    assert (await ref.join()).kind == "killed"
+    assert log == ["swallowed", "stopped killed"]
+    with pytest.raises(ActorDied):
+        await asked
+
+
+async def test_a_handler_may_kill_its_own_actor(system: ActorSystem) -> None:
+    class Suicidal(Recorder):
+        @handler
+        def add(self, message: Add) -> int:
+            self.ref.kill()
+            return message.n
+
+    ref = await system.spawn(Suicidal)
+    assert await ref.ask(Add(3)) == 3
+    assert (await ref.join()).kind == "killed"
+
+
 async def test_a_kill_before_the_first_step_is_heeded(system: ActorSystem) -> None:
     spawning = asyncio.ensure_future(system.spawn(Recorder, name="r"))
     await asyncio.sleep(0)

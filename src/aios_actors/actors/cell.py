@@ -9,35 +9,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from aios_actors.actors.deadlines import Alarm
-from aios_actors.actors.envelope import Envelope, Scope
-from aios_actors.actors.errors import ActorDied, AskCycle, MailboxFull, StartFailed, UnhandledMessage
+from aios_actors.actors.envelope import Envelope
+from aios_actors.actors.errors import StartFailed
 from aios_actors.actors.handlers import Table
 from aios_actors.actors.life import Life
 from aios_actors.actors.mailbox import Future, Mailbox
+from aios_actors.actors.receiver import Receiver, State
 from aios_actors.actors.ref import ActorRef
 from aios_actors.actors.specs import ChildSpec, Exit, MailboxSpec, Restart
-
-log = logging.getLogger("aios_actors.actors")
 
 if TYPE_CHECKING:
     from aios_actors.actors.actor import Actor
     from aios_actors.actors.supervision import Supervision
     from aios_actors.actors.system import ActorSystem
 
-State = Literal["starting", "running", "draining", "stopping", "restarting", "dormant", "dead"]
+log = logging.getLogger("aios_actors.actors")
+
 Watcher = Callable[[ActorRef, Exit], None]
 
 
-class Cell(Scope):
+class Cell(Receiver):
     """One actor's permanent part. Only the runtime touches it."""
 
     __slots__ = (
-        "actor_class", "alarm", "ending", "exit", "final", "handlers", "joiners", "life", "lost", "mailbox", "name",
-        "on_mail", "parent", "passivating", "path", "processed", "restart_type", "restarts", "since", "skipped", "spec",
-        "started", "state", "supervision", "suspended", "system", "watchers",
+        "actor_class", "alarm", "final", "joiners", "life", "parent", "restart_type", "restarts", "since", "spec",
+        "started", "supervision", "suspended", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -116,104 +115,10 @@ class Cell(Scope):
             and not (children is not None and children.children)
         )
 
-    # --- messages on their way in
-
-    def unhandled(self, message: object) -> UnhandledMessage:
-        """The error for a message that the actor does not take."""
-        return UnhandledMessage(self.path, message, tuple(kind.__qualname__ for kind in self.handlers))
-
-    def overflow(self, envelope: Envelope, scope: Scope | None, accepted: Future[Any] | None = None) -> bool:
-        """Deals with a message that the mailbox did not take at once; True if its sender has to wait for room.
-
-        Raises:
-            ActorDied: for an ask or send to an actor that ends or has ended.
-            MailboxFull: by the mailbox's policy.
-        """
-        mailbox = self.mailbox
-        if mailbox.capacity == 0:
-            self._closed(envelope, scope, accepted is not None)
-            return False
-        policy = mailbox.spec.policy
-        if policy == "block" and (envelope.future is not None or accepted is not None):
-            mailbox.block(envelope, accepted)
-            return True
-        if policy == "drop_oldest":
-            oldest = mailbox.queue.popleft()
-            mailbox.dropped += 1
-            mailbox.force(envelope)
-            self.bury(oldest, "dropped", self._full())
-        elif policy == "drop_newest":
-            mailbox.enqueued += 1
-            mailbox.dropped += 1
-            self.bury(envelope, "dropped", self._full())
-        else:
-            raise self._full()
-        return False
-
-    def _full(self) -> MailboxFull:
-        spec = self.mailbox.spec
-        hint = "; await send() or ask() to wait for room" if spec.policy == "block" else ""
-        return MailboxFull(f"{self.path}: its mailbox is full ({spec.capacity} messages, policy {spec.policy}){hint}")
-
-    def _closed(self, envelope: Envelope, scope: Scope | None, sending: bool) -> None:
-        """A message to a mailbox that is closed: only a dormant actor, and a draining one's own mail, get theirs."""
-        if self.passivating:
-            self.mailbox.force(envelope)
-        elif self.state == "dormant" and self.on_mail is not None:
-            self.mailbox.force(envelope)
-            self.on_mail()
-        elif self.state == "draining" and scope is not None and scope.cell is self:
-            self.mailbox.force(envelope)
-        elif envelope.future is not None or sending:
-            raise self.died(self.exit or self.ending)
-        else:
-            self.bury(envelope, "unreachable", None)
-
-    def died(self, exit: Exit | None) -> ActorDied:
-        """The error for those who ask, or have asked, an actor that ended."""
-        kind = "is stopping" if exit is None or self.state == "draining" else f"is dead ({exit})"
-        error = ActorDied(self.path, kind)
-        if exit is not None:
-            error.__cause__ = exit.cause
-        return error
-
-    def refuse_cycle(self, asker: Scope) -> None:
-        """Raises AskCycle if this actor waits, directly or through others, for the asker's handler."""
-        if self is not asker and not self.waits:
-            return
-        trail: list[tuple[Scope, tuple[str, ...]]] = [(self, (asker.ref.name, self.name))]
-        seen: set[Scope] = set()
-        while trail:
-            scope, names = trail.pop()
-            if scope is asker:
-                raise AskCycle(names)
-            if scope in seen:
-                continue
-            seen.add(scope)
-            for envelope in scope.waits or ():
-                if envelope.holder is not None and not envelope.ended:
-                    trail.append((envelope.holder.cell, (*names, envelope.holder.cell.name)))
-
     def abandoned(self, envelope: Envelope) -> None:
         """See Holder. A waiting message is skipped when its turn comes; a running handler is cancelled."""
         if envelope is self.current and self.life is not None:
             self.life.interrupt(envelope)
-
-    # --- what is not delivered
-
-    def bury(self, envelope: Envelope, why: str, error: BaseException | None) -> None:
-        """Puts a message in the dead letters, and answers its asker with `error`."""
-        if error is not None:
-            envelope.fail(error)
-        self.system.dead_letters.add(self.ref, envelope, why, error)
-
-    def dead(self, envelope: Envelope, why: str, cause: BaseException | None) -> None:
-        """Buries a message that entered the mailbox; its asker gets ActorDied from `cause`."""
-        self.processed += 1
-        error = ActorDied(self.path, f"died ({Exit('crashed' if cause else 'killed', cause)})")
-        error.__cause__ = cause
-        envelope.fail(error)
-        self.system.dead_letters.add(self.ref, envelope, why, cause)
 
     # --- from birth to death
 
@@ -269,7 +174,7 @@ class Cell(Scope):
         life = self.life
         assert life is not None and self.ending is not None and self.alarm is not None
         self.alarm.set(self.spec.shutdown_s, self.kill)
-        self._flush(self.ending)
+        self.flush(self.ending)
         for reply in list(life.deferred or ()):
             reply.fail(self.died(self.ending))
         if self.current is not None:
@@ -280,8 +185,7 @@ class Cell(Scope):
         self.mailbox.wake()
 
     def kill(self) -> None:
-        """Ends the actor now and for good; a second kill, which also comes by itself after a while, cuts hooks short.
-        """
+        """Ends the actor now and for good; a second kill, which also comes by itself after a while, cuts hooks short."""
         if self.state == "dead":
             return
         if self.ending is None or self.ending.kind != "killed":
@@ -291,7 +195,7 @@ class Cell(Scope):
         if self.life is None:
             self.die(self.ending)
             return
-        self._flush(self.ending)
+        self.flush(self.ending)
         self.life.cancel()
         if self.alarm is None:
             self.alarm = Alarm(self.system.clock)
@@ -318,7 +222,8 @@ class Cell(Scope):
         if self.life is None or self.ending is not None:
             return
         suspended = self.suspended = self.system.new_future()
-        self.life.cancel()
+        if not self.life.ended:
+            self.life.cancel()
         await suspended
 
     def closing(self) -> None:
@@ -327,7 +232,7 @@ class Cell(Scope):
         if self.ending is not None:
             self.state = "stopping"
             if self.final:
-                self._flush(self.ending)
+                self.flush(self.ending)
         else:
             self.state = "restarting"
 
@@ -374,7 +279,7 @@ class Cell(Scope):
         self.mailbox.capacity = 0
         if self.alarm is not None:
             self.alarm.cancel()
-        self._flush(exit)
+        self.flush(exit)
         self.parent.child_died(self)
         for watcher in self.watchers or ():
             try:
@@ -386,18 +291,6 @@ class Cell(Scope):
                 joiner.set_result(exit)
         self.watchers = self.joiners = None
         self.system.emit("died", self.ref, exit)
-
-    def _flush(self, exit: Exit) -> None:
-        """Answers all that waits in the mailbox with ActorDied."""
-        for envelope, accepted in self.mailbox.clear():
-            if envelope.ended or (accepted is not None and accepted.done()):
-                self.skipped += 1
-                continue
-            self.lost += 1
-            if accepted is not None:
-                accepted.set_exception(self.died(exit))
-            else:
-                self.bury(envelope, "unreachable", self.died(exit))
 
     # --- who wants to know
 

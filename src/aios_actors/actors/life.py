@@ -9,16 +9,14 @@ incarnation. Timers, tasks, monitors, links, deferred replies and stash belong t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from aios_actors.actors.envelope import Envelope, Scope, scope_var
-from aios_actors.actors.errors import LinkedActorDied, Refusal, StashFull
+from aios_actors.actors.belongings import Belongings
+from aios_actors.actors.envelope import Envelope, scope_var
+from aios_actors.actors.errors import LinkedActorDied, Refusal
 from aios_actors.actors.mailbox import CancelledError, InvalidStateError, Task
-from aios_actors.actors.reply import Reply
 from aios_actors.actors.specs import Exit
-from aios_actors.actors.timers import Timers
 
 if TYPE_CHECKING:
     from aios_actors.actors.actor import Actor
@@ -30,26 +28,17 @@ log = logging.getLogger("aios_actors.actors")
 TURN = 256
 
 
-class Life:
+class Life(Belongings):
     """One incarnation. `failure` is an error that came from outside of its handlers: a task, a link, a child."""
 
-    __slots__ = (
-        "actor", "cell", "deferred", "ended", "entered", "failure", "interrupted", "links", "monitors", "stashed",
-        "task", "tasks", "timers",
-    )  # fmt: skip
+    __slots__ = ("actor", "ended", "entered", "failure", "interrupted", "task")
 
     def __init__(self, cell: Cell, actor: Actor) -> None:
-        self.cell = cell
+        super().__init__(cell)
         self.actor = actor
         self.entered = self.ended = False
         self.failure: BaseException | None = None
         self.interrupted: Envelope | None = None
-        self.deferred: set[Reply[Any]] | None = None
-        self.stashed: list[Envelope] | None = None
-        self.tasks: set[Task[Any]] | None = None
-        self.timers: Timers | None = None
-        self.monitors: list[Callable[[], None]] | None = None
-        self.links: set[Life] | None = None
         self.task: Task[Any] = cell.system.loop.task(self._run(), cell.path)
 
     async def _run(self) -> None:
@@ -122,8 +111,8 @@ class Life:
         """Parks until there is something to do; False if the incarnation is to end instead."""
         cell = self.cell
         cell.current = None
+        self._raise_if_ended()
         if cell.ending is not None and not self.deferred:
-            self._raise_if_ended()
             return False
         await cell.mailbox.wait()
         return True
@@ -230,8 +219,7 @@ class Life:
             self.cancel()
 
     def cancel(self) -> None:
-        """Cancels what the incarnation does now; before its first step, which would be skipped, it is left to notice.
-        """
+        """Cancels what the incarnation does now; before its first step, which would be skipped, it is left to notice."""
         if self.entered:
             self.task.cancel()
 
@@ -240,73 +228,3 @@ class Life:
         if self.interrupted is None:
             self.interrupted = envelope
             self.task.cancel()
-
-    def defer(self, envelope: Envelope) -> Reply[Any]:
-        """Takes over the reply slot of the current message."""
-        reply: Reply[Any] = Reply(envelope, self)
-        envelope.holder = reply
-        if envelope.future is not None:  # nobody waits for the answer to a tell
-            if self.deferred is None:
-                self.deferred = set()
-            self.deferred.add(reply)
-        return reply
-
-    def undefer(self, reply: Reply[Any]) -> None:
-        """A deferred reply was answered or is wanted no more."""
-        if self.deferred:
-            self.deferred.discard(reply)
-            if not self.deferred and self.cell.ending is not None:
-                self.cell.mailbox.wake()
-
-    def stash(self, envelope: Envelope) -> None:
-        """Puts the current message aside until `unstash`."""
-        if self.stashed is None:
-            self.stashed = []
-        limit = self.cell.mailbox.spec.stash
-        if len(self.stashed) >= limit:
-            raise StashFull(f"{self.cell.path} has stashed {limit} messages, its limit; raise MailboxSpec.stash")
-        envelope.holder = None
-        self.stashed.append(envelope)
-
-    def unstash(self) -> None:
-        """Puts the stashed messages back at the head of the mailbox, oldest first."""
-        self.cell.mailbox.queue.extendleft(reversed(self._unstash()))
-
-    def _unstash(self) -> list[Envelope]:
-        stashed, self.stashed = self.stashed or [], None
-        for envelope in stashed:
-            envelope.holder = self.cell
-        self.cell.processed -= len(stashed)
-        return stashed
-
-    def start_task(self, work: Coroutine[Any, Any, Any], name: str, inherit: Envelope | None) -> Task[Any]:
-        """Runs `work` as a task of this incarnation; its error is the incarnation's."""
-        if self.tasks is None:
-            self.tasks = set()
-        scope = Scope(self.cell.ref, inherit)
-        task = self.cell.system.loop.task(self._run_task(work, scope), f"{self.cell.path}#{name}")
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        # A task that is cancelled before its first step never began its work.
-        task.add_done_callback(lambda _: work.close())
-        return task
-
-    async def _run_task(self, work: Coroutine[Any, Any, Any], scope: Scope) -> Any:
-        scope_var.set(scope)
-        try:
-            return await work
-        except Exception as error:
-            self.fail(error)
-
-    def link(self, other: Life) -> None:
-        """Ties the fates of two incarnations."""
-        for one, two in ((self, other), (other, self)):
-            if one.links is None:
-                one.links = set()
-            one.links.add(two)
-
-    def unlink(self, other: Life) -> None:
-        """Unties them."""
-        for one, two in ((self, other), (other, self)):
-            if one.links is not None:
-                one.links.discard(two)

@@ -112,20 +112,22 @@ class ActorRef:
             raise cell.unhandled(message)
         scope = scope_var.get()
         system = cell.system
-        future = system.new_future()
         deadline = None if timeout is None else system.now() + timeout
         if scope is None:
             if system.closing:
                 system.check_open()
+            future = system.new_future()
             envelope = Envelope(message, future, None, cell, deadline)
         else:
             if scope.current is not None:
                 inherited = scope.current.deadline
                 if inherited is not None and (deadline is None or inherited < deadline):
                     deadline = inherited
-            envelope = Envelope(message, future, scope.ref, cell, deadline)
             if scope.waits is not None:
                 cell.refuse_cycle(scope.cell)
+            future = system.new_future()
+            envelope = Envelope(message, future, scope.ref, cell, deadline)
+            if scope.waits is not None:
                 scope.waits.append(envelope)
         members = None
         if deadline is not None:
@@ -158,8 +160,7 @@ class ActorRef:
             raise
 
     def stop(self, drain_s: float | None = None) -> None:
-        """Asks for a graceful stop: no new mail, what waits is worked off for at most `drain_s` (default: its spec's).
-        """
+        """Asks for a graceful stop: no new mail, what waits is worked off for at most `drain_s` (default: its spec's)."""
         self._cell.stop(drain_s)
 
     def kill(self) -> None:

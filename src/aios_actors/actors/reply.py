@@ -14,8 +14,8 @@ from aios_actors.actors.envelope import Envelope
 from aios_actors.actors.message import R
 
 if TYPE_CHECKING:
+    from aios_actors.actors.belongings import Belongings
     from aios_actors.actors.cell import Cell
-    from aios_actors.actors.life import Life
     from aios_actors.actors.ref import ActorRef
 
 
@@ -24,7 +24,7 @@ class Reply(Generic[R]):
 
     __slots__ = ("_callbacks", "_cancelled", "_envelope", "_life", "done")
 
-    def __init__(self, envelope: Envelope, life: Life) -> None:
+    def __init__(self, envelope: Envelope, life: Belongings) -> None:
         self._envelope = envelope
         self._life = life
         self._callbacks: list[Callable[[], object]] = []

@@ -80,7 +80,7 @@ def _explain(message: str, value: Any, kind: Any) -> str:
     options = get_args(kind) if get_origin(kind) is Literal else ()
     if options and isinstance(value, str):
         return f'"{value}" is not possible here{suggest(value, options)}'
-    text = _PATH_IN_MESSAGE.sub("", message)
+    text = _PATH_IN_MESSAGE.sub("", message).replace(" | null", "")
     for said, meant in _SAID_BY_MSGSPEC.items():
         text = text.replace(said, meant)
     text = text.replace(" | nothing", "").replace("Object missing", "missing").replace("Expected", "must be")

@@ -230,6 +230,8 @@ class Config(ConfigStruct, frozen=True):
         models: where GGUFs come from, by name; "nano", the embedded one, is always there.
         workers: processes that run models; a model that an agent uses and that has none gets one with defaults.
         scheduler: who gets the LLM next.
+        memory: limits of the agents' notes.
+        storage: limits of the agents' files.
         tools: tools beside the built-in ones.
         agents: kinds of agents, by name.
         groups: grants across agents, by name.

@@ -8,7 +8,6 @@ Forced tokens are those that the constraint leaves no choice about; they are app
 from __future__ import annotations
 
 import ctypes
-import json
 from collections.abc import Sequence
 
 import llama_cpp
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aios_actors.engine.families import Family
+from aios_actors.engine.families.base import quoted
 from aios_actors.engine.messages import Choice, Constraint, JsonSchema, Regex, ToolCalls, ToolSchema
 from aios_actors.engine.vocab import Vocab
 
@@ -105,7 +105,7 @@ class Grammars:
             case Choice(options=options):
                 if not options:
                     raise ConstraintError("a choice needs at least one option")
-                return _lark("start: " + " | ".join(map(_quoted, options)))
+                return _lark("start: " + " | ".join(map(quoted, options)))
             case ToolCalls(mode=mode):
                 return self._tool_calls(mode, tools, reasoning)
 
@@ -149,15 +149,11 @@ class Grammars:
 
     def _literal(self, marker: str) -> str:
         token = self._vocab.special(marker)
-        return _quoted(marker) if token is None else f"<[{token}]>"
+        return quoted(marker) if token is None else f"<[{token}]>"
 
 
 def _lark(rules: str) -> str:
     return str(llguidance.LLMatcher.grammar_from_lark(rules))
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _regex_quoted(text: str) -> str:

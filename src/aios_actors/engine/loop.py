@@ -12,6 +12,7 @@ import bisect
 import time
 from collections.abc import Callable
 
+import structlog
 from msgspec import Struct
 
 from aios_actors.engine.batch import Batch
@@ -55,6 +56,7 @@ class Engine:
         self.prompts = Prompts(model)
         self.kv = KvCache(model, model.sequences, model.context_length, PageStore(model.digest, model.spec.host_memory))
         self._clock = clock
+        self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
         self._cost = CostModel()
         self._waiting: list[Sequence] = []
@@ -83,6 +85,10 @@ class Engine:
             sequence = self.prompts.sequence(submit, now)
         except RequestError as error:
             self._refuse(submit.id, error)
+            return
+        except Exception as error:  # whatever one request provokes, the others go on
+            self._log.exception("request_failed", request=submit.id)
+            self._refuse(submit.id, RequestError("internal", f"{type(error).__name__}: {error}"))
             return
         self._live[submit.id] = sequence
         # Higher priority first; insort keeps equal ones in order of arrival.

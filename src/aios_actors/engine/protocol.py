@@ -34,7 +34,7 @@ ErrorCode = Literal[
     "bad_constraint",  # the schema, regex or choice cannot be enforced; the message has the reason
     "duplicate_id",
     "decode_failed",  # llama.cpp reported an error for this sequence
-    "shutting_down",
+    "internal",  # an error of the engine itself; the others go on
 ]
 StartErrorCode = Literal["no_file", "not_gguf", "load_failed", "context_failed", "bad_spec", "bad_template"]
 

@@ -48,14 +48,14 @@ class Choice(Struct, frozen=True):
 
 
 def sample(logits: Floats, rows: Sequence[Row]) -> list[Choice]:
-    """Choose a token for each row; -1 for one whose bias and constraint leave no token."""
+    """Choose a token for each row; -1 if bias and constraint leave none, or if the logits are no numbers."""
     logprobs = {i: _log_softmax(logits[i]) for i, row in enumerate(rows) if row.sampling.logprobs is not None}
     for i, row in enumerate(rows):
         _shape(logits[i], row)
     tokens = logits.argmax(axis=1)
     for i, row in enumerate(rows):
         best = logits[i, tokens[i]]
-        if best == -np.inf:
+        if not best > -np.inf:  # not even a number, if the model is broken
             tokens[i] = -1
         elif row.sampling.temperature > 0.0 and row.sampling.top_k != 1:
             tokens[i] = _draw(logits[i], float(best), row)

@@ -97,6 +97,9 @@ class Sequence:
     def accept(self, choice: Choice, now: float) -> None:
         """Append a sampled token and what the constraint forces after it; sets `finish` when that ends the request."""
         self.first_token = self.first_token or now
+        if choice.token < 0:
+            self.fail(Fault("bad_sampling", "no token is left to choose: logit_bias and constraint exclude them all"))
+            return
         if choice.logprob is not None:
             self._new_logprobs.append(choice.logprob)
         try:

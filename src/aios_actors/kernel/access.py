@@ -153,9 +153,9 @@ class Rules:
 class Access(KernelActor):
     """Answers `Check`, and keeps the agents' rights."""
 
-    def __init__(self, groups: Mapping[str, GroupConfig] | None = None) -> None:
-        """`groups`: the config's, by name."""
-        self._rules = Rules(groups)
+    def __init__(self, rules: Rules) -> None:
+        """`rules`: outlive the actor, so that a restart forgets no agent."""
+        self._rules = rules
 
     @handler
     def register(self, message: Register) -> None:

@@ -46,6 +46,12 @@ class Load(Message[Snapshot], frozen=True):
     job: int
 
 
+class Forget(Message[None], frozen=True):
+    """From the scheduler: the generation `job` will not go on."""
+
+    job: int
+
+
 class Latest(Message[Snapshot], frozen=True):
     """From the scheduler: a conversation goes on from its tokens. Errors: NotFound."""
 
@@ -97,6 +103,11 @@ class Context(KernelActor):
         if kept is None:
             raise NotFound(f"no switched generation of job {message.job}")
         return kept.snapshot()
+
+    @handler
+    def forget(self, message: Forget) -> None:
+        """Drops a switched generation; what its conversation has stays."""
+        self._switched.pop(message.job, None)
 
     @handler
     def latest(self, message: Latest) -> Snapshot:

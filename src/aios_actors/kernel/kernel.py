@@ -11,7 +11,7 @@ from pathlib import Path
 from aios_actors.actors import ChildSpec, SupervisorSpec
 from aios_actors.config.structs import Config
 from aios_actors.engine.spec import WorkerSpec
-from aios_actors.kernel.access import Access
+from aios_actors.kernel.access import Access, Rules
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import AgentHost, AgentKind
 from aios_actors.kernel.context import Context
@@ -50,7 +50,7 @@ def kernel_specs(
         return ChildSpec(name=name, factory=factory, args=args, restart="permanent")
 
     return (
-        child("access", Access, config.groups),
+        child("access", Access, Rules(config.groups)),
         child("context", Context),
         child("memory", Memory, data / "memory.db", config.memory.cache, config.memory.notes),
         child("storage", Storage, data / "storage.db", config.storage.bytes),

@@ -19,7 +19,7 @@ from .chat import CONTROL_TOKENS, TURN_END, TURN_START, trace
 from .tasks import training_tasks
 from .words import Split
 
-OTHER_WEIGHT = 0.1
+OTHER_WEIGHT = 0.02
 # Each length divides 4,320, so a batch has that many tokens to predict whatever its length, and matrix products always
 # have the same shapes. A CPU backend prepares a kernel for each new shape; with free shapes that took most of a step.
 LENGTHS = (80, 96, 108, 120, 144, 160, 180, 216, 240, 270, 288, 360, 432, 540, 720, 1080)
@@ -50,7 +50,7 @@ def repeat_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
     low, high = len(CONTROL_TOKENS), tokenizer.get_vocab_size()
     block = [rng.randrange(low, high) for _ in range(rng.randrange(6, 40))]
     copies = rng.choice((2, 2, 3))
-    return block * copies, [OTHER_WEIGHT] * len(block) + [1.0] * len(block) * (copies - 1)
+    return block * copies, [0.0] * len(block) + [1.0] * len(block) * (copies - 1)
 
 
 def pairs_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:

@@ -29,11 +29,11 @@ class Plan(Struct, frozen=True):
 
     seed: int = 1
     tokens: int = 20_000_000
-    minutes: float = 75.0
-    matrix_rate: float = 0.02
-    other_rate: float = 0.004
+    minutes: float = 60.0
+    matrix_rate: float = 0.006
+    other_rate: float = 0.0012
     warmup_steps: int = 40
-    decay: float = 0.3
+    decay: float = 0.6
     drill_tokens: int = 800_000
     drill_share: float = 0.03
     checkpoint_minutes: float = 4.0

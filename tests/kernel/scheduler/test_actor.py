@@ -6,10 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from aios_actors.actors import Refusal
+from aios_actors.actors import ActorDied, ActorRef, Refusal
 from aios_actors.config.structs import Config, SchedulerConfig
 from aios_actors.engine.messages import ChatMessage, TokenPrompt
 from aios_actors.kernel.llm_core.messages import Generate, Outcome
+from aios_actors.kernel.agents import RunTask
+from aios_actors.sdk import Agent
 from aios_actors.syscalls import agent, context, memory
 from aios_actors.syscalls.errors import Busy, GenerationFailed, ModelUnavailable, NotFound
 from aios_actors.syscalls.llm import Chat
@@ -136,6 +138,47 @@ async def test_calls_fail_when_their_model_has_lost_its_last_worker(tmp_path: Pa
             await waiting
         with pytest.raises(ModelUnavailable, match="bad GGUF"):
             await kernel.scheduler.ask(chat("y"))
+
+
+async def test_a_call_that_finds_no_place_waits_for_one_and_is_not_counted_as_lost(tmp_path: Path) -> None:
+    outcomes = iter([Outcome("no_place", ()), said("fine")])
+    async with running_kernel(tmp_path, script=lambda request: next(outcomes), places=1) as kernel:
+        call = asyncio.ensure_future(kernel.scheduler.ask(chat("x")))
+        await settled(lambda: len(kernel.engine.seen) == 1)
+        await kernel.actor("llm_core").ask(SetCapacity(MODEL, 1))
+        reply = await call
+    assert (reply.text, reply.usage.restarts) == ("fine", 0)
+
+
+async def test_a_scheduler_that_crashed_serves_again_and_answers_who_waited(tmp_path: Path) -> None:
+    async with running_kernel(tmp_path, script=lambda request: None if task_of(request) == "x" else said("ok")) as kernel:
+        waiting = asyncio.ensure_future(kernel.scheduler.ask(chat("x")))
+        await settled(lambda: kernel.engine.open)
+        await crash(kernel.scheduler)
+        with pytest.raises(ActorDied):
+            await waiting
+        assert (await kernel.scheduler.ask(chat("y"))).text == "ok"
+
+
+async def test_an_access_actor_that_crashed_forgets_no_agent(tmp_path: Path) -> None:
+    class Calculating(Agent):
+        tools = ["calculator"]
+
+        async def run(self, task: str) -> object:
+            return await self.tools.call("calculator", expression=task)
+
+    async with running_kernel(tmp_path, {"a": Calculating}) as kernel:
+        await crash(kernel.actor("access"))
+        finished = await kernel.actor("agents").ask(RunTask(0, "a", "6*7"))
+        assert (finished.answer, finished.error) == (42, "")
+
+
+async def crash(ref: ActorRef) -> None:
+    """Makes an actor crash, and waits until its next incarnation serves."""
+    life = ref.cell.life
+    assert life is not None
+    life.fail(RuntimeError("made to crash by a test"))
+    await settled(lambda: ref.cell.life not in (None, life) and ref.cell.state == "running")
 
 
 async def test_a_conversation_can_be_snapshot_restored_and_continued(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
 
 from aios_actors.engine.messages import ToolCall, ToolSchema
+
+_CONTROL = re.compile("[\x7f-\x9f]")
 
 Literal = Callable[[str], str]
 """Turns a marker into a Lark term: a token of the vocabulary if there is one, else a quoted string."""
@@ -117,9 +120,14 @@ def json_rules(tools: Sequence[ToolSchema], arguments_key: str = "arguments") ->
     rules = ["body: " + " | ".join(f"tool_{i}" for i in range(len(tools)))]
     for i, tool in enumerate(tools):
         name = json.dumps(tool.name, ensure_ascii=False)
-        head = json.dumps(f'{{"name": {name}, "{arguments_key}": ', ensure_ascii=False)
+        head = quoted(f'{{"name": {name}, "{arguments_key}": ')
         rules += [f'tool_{i}: {head} args_{i} "}}"', f"args_{i}: %json {arguments_schema(tool)}"]
     return "\n".join(rules)
+
+
+def quoted(text: str) -> str:
+    """`text` as a Lark string literal: JSON's escapes, and for control characters beyond ASCII's first 32 as well."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def arguments_schema(tool: ToolSchema) -> str:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from aios_actors.engine.families.base import Family, Literal, Parsed, make_call
+from aios_actors.engine.families.base import Family, Literal, Parsed, make_call, quoted
 from aios_actors.engine.messages import ToolSchema
 
 _OPEN, _CLOSE, _QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
@@ -40,7 +40,7 @@ class Gemma(Family):
         return Parsed(tuple(calls)) if calls else None
 
     def call_rules(self, tools: Sequence[ToolSchema], literal: Literal) -> str:
-        names = " | ".join(json.dumps(tool.name, ensure_ascii=False) for tool in tools)
+        names = " | ".join(quoted(tool.name) for tool in tools)
         quote = literal(_QUOTE)
         return f"""call: {literal(_OPEN)} "call:" ({names}) object {literal(_CLOSE)}
 object: "{{" (pair ("," pair)*)? "}}"

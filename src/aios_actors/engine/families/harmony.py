@@ -6,11 +6,18 @@ An answer is a row of messages: `<|channel|>analysis<|message|>...<|end|>` think
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 
-from aios_actors.engine.families.base import Family, Literal, Parsed, arguments_schema, decode_objects, make_call
+from aios_actors.engine.families.base import (
+    Family,
+    Literal,
+    Parsed,
+    arguments_schema,
+    decode_objects,
+    make_call,
+    quoted,
+)
 from aios_actors.engine.messages import ToolSchema
 
 _START, _CHANNEL, _MESSAGE = "<|start|>assistant", "<|channel|>", "<|message|>"
@@ -54,6 +61,6 @@ class Harmony(Family):
         header = f'{literal(_CHANNEL)} "commentary json" {literal(_MESSAGE)}'
         rules = ["call: " + " | ".join(f"tool_{i}" for i in range(len(tools)))]
         for i, tool in enumerate(tools):
-            recipient = json.dumps(f" to=functions.{tool.name}", ensure_ascii=False)
+            recipient = quoted(f" to=functions.{tool.name}")
             rules += [f"tool_{i}: {recipient} {header} args_{i}", f"args_{i}: %json {arguments_schema(tool)}"]
         return "\n".join(rules)

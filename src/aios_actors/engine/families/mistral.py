@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from aios_actors.engine.families.base import (
     decode_objects,
     json_rules,
     make_call,
+    quoted,
 )
 from aios_actors.engine.messages import ToolSchema
 
@@ -60,6 +60,8 @@ class Mistral(Family):
         names = " | ".join(f"tool_{i}" for i in range(len(tools)))
         rules = [f"call: {literal(_OPEN)} ({names})"]
         for i, tool in enumerate(tools):
-            name = json.dumps(tool.name, ensure_ascii=False)
-            rules += [f"tool_{i}: {name} {literal(_ARGS)} args_{i}", f"args_{i}: %json {arguments_schema(tool)}"]
+            rules += [
+                f"tool_{i}: {quoted(tool.name)} {literal(_ARGS)} args_{i}",
+                f"args_{i}: %json {arguments_schema(tool)}",
+            ]
         return "\n".join(rules)

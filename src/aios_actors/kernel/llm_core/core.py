@@ -26,6 +26,7 @@ from aios_actors.kernel.llm_core.messages import (
     Restart,
     Send,
     Stepped,
+    TellCapacity,
     WorkerReady,
     WorkerState,
     WorkerUnfit,
@@ -106,6 +107,12 @@ class LlmCore(Actor):
         self._answer_waiters()
 
     @handler
+    async def tell_capacity(self, message: TellCapacity) -> None:
+        """Tells the scheduler all there is."""
+        for model in dict.fromkeys(worker.spec.name for worker in self._workers):
+            await self._tell_capacity(model)
+
+    @handler
     def list_workers(self, message: ListWorkers) -> tuple[WorkerState, ...]:
         """What every worker does now."""
         return tuple(
@@ -119,7 +126,7 @@ class LlmCore(Actor):
         reply: Reply[Outcome] = self.defer()
         number = self._choose(message)
         if number is None:
-            reply.send(Outcome("lost", message.generated))
+            reply.send(Outcome("no_place", message.generated))
             return
         worker = self._workers[number]
         worker.running[message.id] = Running(message, reply, list(message.generated), message.on_text)
@@ -214,11 +221,11 @@ class LlmCore(Actor):
             return
         worker = self._workers[number]
         worker.link, worker.info, worker.pid = None, None, 0
+        await self._tell_capacity(worker.spec.name)
         lost, worker.running = worker.running, {}
         for running in lost.values():
             self._where.pop(running.request.id, None)
             running.reply.send(Outcome("lost", tuple(running.generated)))
-        await self._tell_capacity(worker.spec.name)
         if worker.error:
             return
         now = self.system.now()

@@ -16,12 +16,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         finish: "stop", "length", "tool_calls": it is complete; "slice": it used up its slice, or "lost": its worker
-            died; then it can go on from `generated`.
+            died; then it can go on from `generated`. "no_place": no worker has a place for it, it did not run.
         generated: all tokens generated so far.
         result: what the worker said of it; None when it was lost.
     """
 
-    finish: Literal["stop", "length", "tool_calls", "slice", "lost"]
+    finish: Literal["stop", "length", "tool_calls", "slice", "lost", "no_place"]
     generated: tuple[int, ...]
     result: Result | None = None
 
@@ -88,6 +88,10 @@ class WorkerState(msgspec.Struct, frozen=True):
 
 class ListWorkers(Message[tuple[WorkerState, ...]], frozen=True):
     """What every worker does now."""
+
+
+class TellCapacity(Message[None], frozen=True):
+    """From a scheduler that has just started: tell it each model's `Capacity`."""
 
 
 class AwaitReady(Message[tuple[ModelInfo, ...]], frozen=True):

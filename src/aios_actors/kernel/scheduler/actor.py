@@ -5,19 +5,20 @@ the answer goes straight back to the agent. An LLM call waits in its model's lin
 worker has a place; it then runs until it ends, or until its slice is over, and it waits again.
 """
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from msgspec.structs import asdict
 
-from aios_actors.actors import ActorRef, MailboxSpec, Refusal, Reply, handler
+from aios_actors.actors import ActorRef, MailboxSpec, Refusal, Reply, UnknownActor, handler
 from aios_actors.config.structs import SchedulerConfig
 from aios_actors.engine.messages import ChatPrompt, TokenPrompt
 from aios_actors.kernel.access import Check
 from aios_actors.kernel.accounts import Accounts
-from aios_actors.kernel.context import Latest, Load, Save
-from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome
+from aios_actors.kernel.context import Forget, Latest, Load, Save
+from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, TellCapacity
 from aios_actors.kernel.scheduler.job import Job
 from aios_actors.kernel.scheduler.line import Line
 from aios_actors.kernel.scheduler.policies import make_policy
@@ -57,6 +58,11 @@ class Scheduler(KernelActor):
         self._config = config
         self._lines = {model: Line(make_policy(config)) for model in models}
         self._accounts = accounts
+
+    async def started(self) -> None:
+        """Asks for the workers' places; those of workers that become ready later are told anyhow."""
+        with contextlib.suppress(UnknownActor):
+            self._service("llm_core").tell(TellCapacity())
 
     async def _check(self, call: Syscall[Any]) -> str:
         """The caller's name, once the access actor has let the call pass. Raises AccessDenied."""
@@ -126,12 +132,13 @@ class Scheduler(KernelActor):
         line.places, line.error = message.places, message.error
         if line.error:
             for job in line.drain():
-                job.reply.fail(ModelUnavailable(line.error))
+                self._fail(job, ModelUnavailable(line.error))
         self._dispatch(line)
 
     def _cancel(self, line: Line, job: Job) -> None:
         """Nobody waits for the job any more: it leaves the line, or its worker, which is told through its task."""
         line.policy.remove(job)
+        self._forget(job)
         if line.running.pop(job.id, None) is not None and job.task is not None:
             job.task.cancel()
             self._dispatch(line)
@@ -146,7 +153,7 @@ class Scheduler(KernelActor):
         try:
             outcome = await self._service("llm_core").ask(await self._request(line, job))
         except Refusal as error:
-            job.reply.fail(error)
+            self._fail(job, error)
         else:
             self._settle(line, job, outcome)
         line.running.pop(job.id, None)
@@ -177,6 +184,12 @@ class Scheduler(KernelActor):
 
     def _settle(self, line: Line, job: Job, outcome: Outcome) -> None:
         now = self.system.now()
+        if outcome.finish == "no_place":
+            # A worker died a moment ago, and the news of it is on the way here.
+            line.places = len(line.running) - 1
+            job.wait(now)
+            line.policy.requeue(job, lost=True)
+            return
         result = outcome.result
         job.tokens_out = len(outcome.generated)
         if result is not None:
@@ -197,11 +210,22 @@ class Scheduler(KernelActor):
         job.restarts += lost
         job.preemptions += not lost
         if job.restarts > RESTARTS:
-            job.reply.fail(GenerationFailed(f"{job.restarts} workers died while they ran this call; it is not tried again"))
+            why = f"{job.restarts} workers died while they ran this call; it is not tried again"
+            self._fail(job, GenerationFailed(why))
         elif not job.reply.done:
             job.wait(now)
             self._accounts.note(job.caller, "waiting")
             line.policy.requeue(job, lost=lost)
+
+    def _fail(self, job: Job, error: Refusal) -> None:
+        log.info("llm call failed", agent=job.caller, syscall=job.id, error=str(error))
+        self._forget(job)
+        job.reply.fail(error)
+
+    def _forget(self, job: Job) -> None:
+        """What a switched job left with the context actor is of no more use."""
+        if job.switched:
+            self._service("context").tell(Forget(job.id))
 
     def _save(self, job: Job, outcome: Outcome, done: bool) -> None:
         prompt = outcome.result.prompt_tokens if outcome.result else ()

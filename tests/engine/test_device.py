@@ -1,0 +1,69 @@
+"""Settings reach llama.cpp as they are, and `auto` is resolved in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from aios_actors.engine import device
+from aios_actors.engine.model import LoadError, Model
+from aios_actors.engine.spec import WorkerSpec
+
+MakeModel = Callable[..., Model]
+
+
+def params(model: Model, **settings: object) -> object:
+    return device.context_params(WorkerSpec(model_path="x", **settings), model.pointer)  # type: ignore[arg-type]
+
+
+def test_the_defaults_on_a_cpu(model: Model) -> None:
+    resolved = params(model)
+    assert (resolved.n_seq_max, resolved.n_ctx) == (8, 8 * 1024)  # type: ignore[attr-defined]
+    assert (resolved.kv_unified, resolved.flash_attn_type) == (False, 0)  # type: ignore[attr-defined]
+    assert resolved.n_threads == resolved.n_threads_batch == 1, "one thread for so small a model"  # type: ignore[attr-defined]
+    # Heads of 16 values fit no q8_0 block, so the tiny model keeps f16.
+    assert device.kv_types(WorkerSpec(model_path="x"), model.pointer) == ("f16", "f16")
+
+
+def test_what_is_set_is_passed_on(model: Model) -> None:
+    resolved = params(
+        model, context=300, sequences=3, batch=64, ubatch=16, threads=5, threads_batch=7, kv_unified=True,
+        flash_attention="on", kv_type_k="bf16", kv_type_v="f32", kv_offload=False,
+    )  # fmt: skip
+    expected = {
+        "n_ctx": 3 * 512, "n_seq_max": 3, "n_batch": 64, "n_ubatch": 16, "n_threads": 5, "n_threads_batch": 7,
+        "kv_unified": True, "flash_attn_type": 1, "type_k": 30, "type_v": 0, "offload_kqv": False,
+    }  # fmt: skip
+    assert {name: getattr(resolved, name) for name in expected} == expected
+
+
+def test_a_batch_holds_at_least_a_token_of_each_sequence(model: Model) -> None:
+    resolved = params(model, sequences=40, batch=8)
+    assert resolved.n_batch == 40  # type: ignore[attr-defined]
+
+
+def test_quantised_values_turn_flash_attention_on(model: Model) -> None:
+    assert params(model, kv_type_v="q8_0").flash_attn_type == 1  # type: ignore[attr-defined]
+    with pytest.raises(device.SpecError, match="kv_type_v 'q8_0' needs flash attention"):
+        params(model, kv_type_v="q8_0", flash_attention="off")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"device": "cuda:7"}, "no device 'CUDA7'; this build of llama.cpp has .*CPU"),
+        ({"tensor_split": (1.0,) * 1000}, "tensor_split has 1000 parts"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(make_model: MakeModel, settings: dict[str, object], words: str) -> None:
+    with pytest.raises(LoadError, match=words) as caught:
+        make_model(**settings)
+    assert caught.value.code == "bad_spec"
+
+
+@pytest.mark.parametrize(
+    ("mmap", "mlock", "mode"), [(True, False, 1), (False, False, 0), (False, True, 2), (True, True, 3)]
+)
+def test_how_weights_are_read(mmap: bool, mlock: bool, mode: int) -> None:
+    assert device.load_mode(WorkerSpec(model_path="x", mmap=mmap, mlock=mlock)) == mode
