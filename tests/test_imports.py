@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "aios_actors"
 MAY_IMPORT = {
     "actors": ("actors",),
     "syscalls": ("syscalls", "actors.message", "actors.errors", "engine.messages"),
-    "engine": ("engine",),
+    "engine": ("engine", "observe.logs"),
     "sdk": ("sdk", "actors", "syscalls", "engine.messages"),
     "kernel": (
         "kernel",

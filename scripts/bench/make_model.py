@@ -3,7 +3,7 @@
 Right for measuring speed, useless for answers. Weights are random Q8_0 blocks, seeded; the vocabulary is a byte-level
 BPE of the real size with made-up words; the chat template is ChatML with tools. Needs the `gguf` package.
 
-    python scripts/bench/make_model.py 135m /tmp/135m.gguf
+    python scripts/bench/make_model.py 135m 135m.gguf
 """
 
 from __future__ import annotations

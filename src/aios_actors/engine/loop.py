@@ -87,7 +87,7 @@ class Engine:
             self._refuse(submit.id, error)
             return
         except Exception as error:  # whatever one request provokes, the others go on
-            self._log.exception("request_failed", request=submit.id)
+            self._log.exception("request failed", syscall=submit.id)
             self._refuse(submit.id, RequestError("internal", f"{type(error).__name__}: {error}"))
             return
         self._live[submit.id] = sequence

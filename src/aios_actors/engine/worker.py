@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 
-import structlog
+from aios_actors.observe.logs import configure_logs
 
 TOKEN_VARIABLE = "AIOS_WORKER_TOKEN"
 _PR_SET_PDEATHSIG = 1
@@ -25,16 +25,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m aios_actors.engine.worker", description="A worker of a node.")
     parser.add_argument("--socket", required=True, help="the node's Unix socket")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-format", default="auto", choices=("auto", "console", "json"))
     arguments = parser.parse_args()
     die_with_parent()
     # Ctrl-C and a service manager's SIGTERM reach the whole group, but the node drains with its workers still at work.
     # It ends them by Shutdown, by closing the connection or by SIGKILL.
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(arguments.log_level),
-    )
+    configure_logs(arguments.log_level, arguments.log_format)
     wait_without_spinning()
     # Only now: OpenMP reads its environment when llama.cpp is loaded.
     from aios_actors.engine.serving import Worker

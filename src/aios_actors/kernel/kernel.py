@@ -44,6 +44,7 @@ def kernel_specs(
         data: folder of the databases.
         sockets: folder for the workers' sockets.
     """
+    logs = ("--log-level", config.node.log_level, "--log-format", config.node.log_format)
     models = dict.fromkeys(worker.name for worker in workers)
 
     def child(name: str, factory: type, *args: object) -> ChildSpec:
@@ -56,6 +57,6 @@ def kernel_specs(
         child("storage", Storage, data / "storage.db", config.storage.bytes),
         child("tool", Tool, tools),
         child("scheduler", Scheduler, config.scheduler, models, accounts),
-        child("llm_core", LlmCore, workers, sockets, accounts, config.node.hang_s),
+        child("llm_core", LlmCore, workers, sockets, accounts, config.node.hang_s, logs),
         child("agents", AgentHost, kinds, accounts),
     )

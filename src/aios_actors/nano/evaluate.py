@@ -43,8 +43,8 @@ class Runner:
             if token == end or len(produced) >= MAX_TOKENS:
                 break
             produced.append(token)
-        text: bytes = self._llama.detokenize(produced, special=True)
-        return text.decode(errors="replace")
+        said: bytes = self._llama.detokenize(produced, special=True)
+        return said.decode(errors="replace")
 
     def run(self, task: Task) -> Outcome:
         """Lets the model solve one task."""

@@ -3,13 +3,15 @@
 The order matters: in each tuple the fifth, tenth, ... template is held out, so a new template goes to the end.
 """
 
+from .tool_templates import TOOL_TEMPLATES
+
 _GET = "[Compute|Calculate|Work out|Evaluate|Find|Determine]"
 _ASK = "[What is|What's|How much is|Tell me|Compute|Calculate|Work out]"
 _SAVE = "[write|save|store|put]"
 _RESULT = "[the result|the answer|it|the outcome|the number]"
 _REMEMBER = "[Remember|Memorise|Keep in mind|Note|Do not forget|Don't forget]"
 
-TEMPLATES: dict[str, tuple[str, ...]] = {
+TEMPLATES: dict[str, tuple[str, ...]] = TOOL_TEMPLATES | {
     "times": (
         _ASK + " <a> times <b>",
         _ASK + " <a> multiplied by <b>",
@@ -316,131 +318,5 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "Get the <attr> of <who> from [the |]<agent>",
         "[Get|Find out] from [the |]<agent> what the <attr> of <who> is",
         "Let [the |]<agent> tell you the <attr> of <who>",
-    ),
-    "lookup": (
-        "[What is|What's] the <attr> of <who>",
-        "[Tell me|Give me|Find|Look up|Get|Show me] the <attr> of <who>",
-        "[Which|What] <attr> does <who> have",
-        "I [need|want|want to know] the <attr> of <who>",
-        "[Check|Report|Fetch] the <attr> of <who>",
-        "[What is|Tell me|Find] <who>'s <attr>",
-        "[Find out|Check] what the <attr> of <who> is",
-        "For <who>, what is the <attr>",
-    ),
-    "between": (
-        "[What is|What's] the <attr> between <a> and <b>",
-        "[What is|What's] the <attr> from <a> to <b>",
-        "[Tell me|Give me|Find|Look up|Get] the <attr> between <a> and <b>",
-        "[Tell me|Give me|Find|Look up|Get] the <attr> from <a> to <b>",
-        "[Check|Report|Fetch] the <attr> [between <a> and <b>|from <a> to <b>]",
-        "I [need|want to know] the <attr> [between <a> and <b>|from <a> to <b>]",
-    ),
-    "current": (
-        "[What is|What's] the current <attr>",
-        "[Tell me|Give me|Find|Look up|Get|Show me] the current <attr>",
-        "[What is|What's] the <attr> [now|right now|at the moment]",
-        "[Check|Report|Fetch] the [current |]<attr>",
-        "I [need|want to know] the current <attr>",
-        "Which <attr> [is it|do we have] [now|right now|at the moment]",
-    ),
-    "act": (
-        "<Verb> the <attr> of <who>",
-        "<Verb> the <attr> for <who>",
-        "[Go and |]<verb> the <attr> [of|for] <who>",
-        "<Verb> <who>'s <attr>",
-        "The <attr> of <who>: <verb> it",
-        "For <who>, <verb> the <attr>",
-        "<who> needs you to <verb> the <attr>",
-    ),
-    "amount": (
-        "<Verb> <n> <attr> to <who>",
-        "<Verb> <n> <attr> for <who>",
-        "<Verb> <who> <n> <attr>",
-        "For <who>, <verb> <n> <attr>",
-        "[Go and |]<verb> <n> <attr> [to|for] <who>",
-        "<who> needs <n> <attr>. <Verb> them",
-    ),
-    "set": (
-        "Set the <attr> of <who> to <v>",
-        "[Change|Update] the <attr> of <who> to <v>",
-        "[Make|Let] the <attr> of <who> [be |]<v>",
-        "The <attr> of <who> [should|must] be <v>. [Set|Change|Update] it",
-        "For <who>, set the <attr> to <v>",
-        "Set <who>'s <attr> to <v>",
-    ),
-    "convert": (
-        "Convert <n> <unit> [to|into] <attr>",
-        "How many <attr> [are|is] <n> <unit>",
-        "[Turn|Change] <n> <unit> into <attr>",
-        "[What is|How much is] <n> <unit> in <attr>",
-        "[Give|Tell] me <n> <unit> in <attr>",
-        "How much is <n> <unit> [when converted|converted] to <attr>",
-    ),
-    "explicit": (
-        "[Use|Call|Run] <tool> with <p> <v> and <q> <w>",
-        "[Use|Call|Run] <tool> with <p> = <v> and <q> = <w>",
-        "[Use|Call|Run] <tool> [for|on] <p> <v>, <q> <w>",
-        "[Use|Call|Run] [the tool |]<tool>. <p>: <v>, <q>: <w>",
-        "[Use|Call|Run] [the tool |]<tool> with <p> <v>, <q> <w>",
-        "[With|Through] <tool>: <p> <v> and <q> <w>",
-    ),
-    "describe_lookup": (
-        "[Looks up|Gives|Returns|Finds|Tells] the <attr> of a <p>.",
-        "[Reports|Fetches|Shows|Gets|Reads] the <attr> of [a|the given|any] <p>.",
-        "The <attr> of a <p>.",
-        "[Returns|Gives|Finds] the <attr> [for|of] [a|the given|one] <p>.",
-        "[Answers|Tells] what the <attr> of a <p> is.",
-        "[Looks up|Finds] a <p> and [gives|returns] its <attr>.",
-        "<Attr> of a <p>.",
-        "[Get|Look up|Find|Return|Fetch] the <attr> of a <p>.",
-    ),
-    "describe_between": (
-        "[Looks up|Gives|Returns|Finds] the <attr> between two <p>s.",
-        "[Reports|Fetches|Gets|Shows] the <attr> from one <p> to another.",
-        "The <attr> between two <p>s.",
-        "[Get|Find|Return|Look up] the <attr> between two <p>s.",
-        "[Tells|Measures] the <attr> [between two <p>s|from one <p> to another].",
-    ),
-    "describe_current": (
-        "[Looks up|Gives|Returns|Tells|Shows] the current <attr>.",
-        "The current <attr>.",
-        "[Get|Find|Return|Fetch] the current <attr>.",
-        "[Tells|Reports] what the <attr> is [now|right now|at the moment].",
-        "[Reads|Fetches|Checks] the <attr> [of now|now|at this moment].",
-    ),
-    "describe_act": (
-        "<Verb>s the <attr> of a <p>.",
-        "<Verb> the <attr> of a <p>.",
-        "<Verb>s the <attr> for [a|the given] <p>.",
-        "[Lets you|Can] <verb> the <attr> of [a|the given] <p>.",
-        "[Used to|Helps to] <verb> the <attr> of a <p>.",
-    ),
-    "describe_amount": (
-        "<Verb>s [a number of |some |]<attr> to a <p>.",
-        "<Verb> [a number of |some |]<attr> for a <p>.",
-        "<Verb>s <attr> [for|to] [a|the given] <p>.",
-        "[Lets you|Can] <verb> <attr> [to|for] a <p>.",
-        "[Used to|Helps to] <verb> [some |]<attr> [to|for] a <p>.",
-    ),
-    "describe_set": (
-        "Sets the <attr> of a <p>.",
-        "[Changes|Updates] the <attr> of a <p>.",
-        "[Set|Change|Update] the <attr> of [a|the given] <p>.",
-        "[Sets|Changes] the <attr> of [a|the given] <p> to a [new |]value.",
-        "[Gives|Assigns] a [new |]<attr> to a <p>.",
-    ),
-    "describe_convert": (
-        "Converts [an amount of |]<unit> [to|into] <attr>.",
-        "[Convert|Turn] <unit> into <attr>.",
-        "[Gives|Returns] the <attr> for [an amount of |]<unit>.",
-        "<unit> to <attr>.",
-        "[Turns|Changes] [an amount of |]<unit> [to|into] <attr>.",
-    ),
-    "describe_explicit": (
-        "[Does|Runs|Handles|Starts] <attr>.",
-        "[Makes|Computes|Returns] <attr> from <p> and <q>.",
-        "<Attr> for a <p> and a <q>.",
-        "[Computes|Finds] the <attr> of <p> and <q>.",
-        "[Works on|Takes care of] <attr>.",
     ),
 }

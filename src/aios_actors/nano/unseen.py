@@ -7,6 +7,7 @@ names, descriptions in many wordings. Its task mentions the same noun, so that t
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import words
@@ -14,7 +15,7 @@ from .phrases import expand, templates_of, word_task
 from .words import Split, listed
 from .world import Parameter, ToolSpec, lookup_key
 
-KINDS = ("lookup", "lookup", "lookup", "between", "current", "act", "amount", "set", "convert", "explicit")
+Argument = str | int | float
 PARAMETER_NAMES = listed(
     """
     name person city item id key target place object subject topic country user product station street planet animal
@@ -49,7 +50,7 @@ class Invention:
     tool: ToolSpec
     kind: str
     slots: dict[str, str]
-    arguments: dict[str, str | int | float]
+    arguments: dict[str, Argument]
     result: str
     phrase: str
 
@@ -59,7 +60,7 @@ class Invention:
 
 
 def describe(rng: random.Random, split: Split, kind: str, slots: dict[str, str]) -> str:
-    """The description of a tool of `kind`; half of the held-out tools use held-out wordings only."""
+    """The description of a tool of `kind`."""
     text = expand(rng, rng.choice(templates_of(f"describe_{kind}", split)))
     for slot, word in slots.items():
         text = text.replace(f"<{slot}>", word)
@@ -83,7 +84,7 @@ def _parameter(rng: random.Random, split: Split) -> str:
     return words.nonsense(rng, split, (1, 2)) if rng.random() < 0.3 else rng.choice(PARAMETER_NAMES)
 
 
-def _typed(rng: random.Random, split: Split) -> tuple[str, str | int | float]:
+def _typed(rng: random.Random, split: Split) -> tuple[str, Argument]:
     """A JSON Schema type and an argument of that type."""
     kind = rng.random()
     if kind < 0.35:
@@ -91,6 +92,88 @@ def _typed(rng: random.Random, split: Split) -> tuple[str, str | int | float]:
     if kind < 0.45:
         return "number", float(words.decimal(rng, split))
     return "string", words.value(rng, split) if rng.random() < 0.5 else words.entity(rng, split)
+
+
+@dataclass
+class _Scene:
+    """What a kind of tool is made of: its split's draws, and the slots that word its task."""
+
+    rng: random.Random
+    split: Split
+    slots: dict[str, str]
+
+    def named(self, *names: str) -> str:
+        """One of `names`, for a parameter."""
+        return self.rng.choice(names)
+
+
+_Use = tuple[tuple[Parameter, ...], dict[str, Argument], str]
+"""A tool's parameters, the arguments that the task calls for, and how an answer names the result."""
+
+
+def _lookup(scene: _Scene) -> _Use:
+    slots = scene.slots
+    return (Parameter(slots["p"]),), {slots["p"]: slots["who"]}, f"{slots['attr']} of {slots['who']}"
+
+
+def _between(scene: _Scene) -> _Use:
+    first, second = scene.rng.choice(PAIRS)
+    scene.slots |= {"a": scene.slots["who"], "b": words.entity(scene.rng, scene.split)}
+    arguments: dict[str, Argument] = {first: scene.slots["a"], second: scene.slots["b"]}
+    return (Parameter(first), Parameter(second)), arguments, scene.slots["attr"]
+
+
+def _current(scene: _Scene) -> _Use:
+    return (), {}, f"current {scene.slots['attr']}"
+
+
+def _act(scene: _Scene) -> _Use:
+    return (Parameter(scene.slots["p"]),), {scene.slots["p"]: scene.slots["who"]}, ""
+
+
+def _amount(scene: _Scene) -> _Use:
+    scene.slots["n"] = text = words.number(scene.rng, scene.split)
+    name = scene.named("amount", "quantity", "count", "number", "n")
+    arguments: dict[str, Argument] = {scene.slots["p"]: scene.slots["who"], name: int(text)}
+    parameters = [Parameter(scene.slots["p"]), Parameter(name, "integer")]
+    scene.rng.shuffle(parameters)
+    return tuple(parameters), {one.name: arguments[one.name] for one in parameters}, ""
+
+
+def _set(scene: _Scene) -> _Use:
+    name = scene.named("value", "to", "new_value", scene.slots["attr"])
+    json_type, argument = _typed(scene.rng, scene.split)
+    scene.slots["v"] = str(argument)
+    parameters = (Parameter(scene.slots["p"]), Parameter(name, json_type))
+    return parameters, {scene.slots["p"]: scene.slots["who"], name: argument}, ""
+
+
+def _convert(scene: _Scene) -> _Use:
+    text = words.number(scene.rng, scene.split)
+    scene.slots |= {"unit": words.noun(scene.rng, scene.split), "n": text}
+    name = scene.named("amount", "value", "quantity", scene.slots["unit"], "n", "x")
+    return (Parameter(name, scene.named("number", "integer")),), {name: int(text)}, "result"
+
+
+def _explicit(scene: _Scene) -> _Use:
+    slots = scene.slots
+    (p_type, v), (q_type, w) = _typed(scene.rng, scene.split), _typed(scene.rng, scene.split)
+    slots |= {"v": str(v), "w": str(w)}
+    return (Parameter(slots["p"], p_type), Parameter(slots["q"], q_type)), {slots["p"]: v, slots["q"]: w}, ""
+
+
+# What the tool of each kind takes.
+_USES: dict[str, Callable[[_Scene], _Use]] = {
+    "lookup": _lookup,
+    "between": _between,
+    "current": _current,
+    "act": _act,
+    "amount": _amount,
+    "set": _set,
+    "convert": _convert,
+    "explicit": _explicit,
+}
+KINDS = ("lookup", "lookup", *_USES)
 
 
 def invent(rng: random.Random, split: Split, kind: str | None = None, numeric: bool = False) -> Invention:
@@ -101,56 +184,13 @@ def invent(rng: random.Random, split: Split, kind: str | None = None, numeric: b
     p, q = _parameter(rng, split), _parameter(rng, split)
     while q == p:
         q = _parameter(rng, split)
-    who = words.entity(rng, split)
-    slots = {
-        "attr": noun,
-        "Attr": noun.capitalize(),
-        "who": who,
-        "p": p,
-        "q": q,
-        "verb": verb,
-        "Verb": verb.capitalize(),
-    }
+    slots = {"attr": noun, "Attr": noun.capitalize(), "verb": verb, "Verb": verb.capitalize(), "p": p, "q": q}
+    slots["who"] = words.entity(rng, split)
     result = words.number(rng, split) if numeric else words.value(rng, split)
-    phrase = ""
-    parameters: tuple[Parameter, ...]
-    arguments: dict[str, str | int | float]
-    if kind == "lookup":
-        parameters, arguments, phrase = (Parameter(p),), {p: who}, f"{noun} of {who}"
-    elif kind == "between":
-        first, second = rng.choice(PAIRS)
-        slots |= {"a": who, "b": words.entity(rng, split)}
-        parameters = (Parameter(first), Parameter(second))
-        arguments, phrase = {first: slots["a"], second: slots["b"]}, noun
-    elif kind == "current":
-        parameters, arguments, phrase = (), {}, f"current {noun}"
-    elif kind == "act":
-        parameters, arguments = (Parameter(p),), {p: who}
-    elif kind == "amount":
-        quantity = int(words.number(rng, split))
-        amount = rng.choice(("amount", "quantity", "count", "number", "n"))
-        slots["n"] = str(quantity)
-        pair = [(Parameter(p), who), (Parameter(amount, "integer"), quantity)]
-        rng.shuffle(pair)
-        parameters, arguments = tuple(one for one, _ in pair), {one.name: value for one, value in pair}
-    elif kind == "set":
-        value_name = rng.choice(("value", "to", "new_value", noun))
-        json_type, argument = _typed(rng, split)
-        slots["v"] = str(argument)
-        parameters, arguments = (Parameter(p), Parameter(value_name, json_type)), {p: who, value_name: argument}
-    elif kind == "convert":
-        unit = words.noun(rng, split)
-        quantity = int(words.number(rng, split))
-        slots |= {"unit": unit, "n": str(quantity)}
-        amount = rng.choice(("amount", "value", "quantity", unit, "n", "x"))
-        parameters, arguments = (Parameter(amount, rng.choice(("number", "integer"))),), {amount: quantity}
-        phrase = "result"
-    else:
-        (p_type, p_value), (q_type, q_value) = _typed(rng, split), _typed(rng, split)
-        slots |= {"v": str(p_value), "w": str(q_value)}
-        parameters, arguments = (Parameter(p, p_type), Parameter(q, q_type)), {p: p_value, q: q_value}
+    parameters, arguments, phrase = _USES[kind](_Scene(rng, split, slots))
     if rng.random() < 0.12:
-        parameters += (Parameter(rng.choice(("limit", "verbose", "format", "unit_system")), "string", required=False),)
+        optional = rng.choice(("limit", "verbose", "format", "unit_system"))
+        parameters += (Parameter(optional, "string", required=False),)
     slots["tool"] = name = tool_name(rng, split, kind, verb, noun)
     tool = ToolSpec(name, describe(rng, split, kind, slots), parameters, {lookup_key(arguments): result})
     return Invention(tool, kind, slots, arguments, result, phrase)

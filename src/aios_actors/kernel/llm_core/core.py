@@ -72,7 +72,14 @@ class LlmCore(Actor):
 
     mailbox = MailboxSpec(capacity=8192)
 
-    def __init__(self, workers: Sequence[WorkerSpec], folder: Path, accounts: Accounts, hang_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        workers: Sequence[WorkerSpec],
+        folder: Path,
+        accounts: Accounts,
+        hang_s: float = 60.0,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
         """Makes a core.
 
         Args:
@@ -80,11 +87,13 @@ class LlmCore(Actor):
             folder: for the workers' sockets.
             accounts: told of new tokens.
             hang_s: a worker that says nothing for this long, up to twice as long, is killed and started again.
+            arguments: of the workers' command line, beside the socket.
         """
         self._workers = [Worker(spec) for spec in workers]
         self._folder = folder
         self._accounts = accounts
         self._hang_s = hang_s
+        self._arguments = arguments
         self._where: dict[int, int] = {}
         self._homes: dict[str, int] = {}
         self._backoff = Backoff(initial_s=0.5, max_s=10.0)
@@ -97,7 +106,9 @@ class LlmCore(Actor):
 
     async def _start(self, number: int) -> None:
         worker = self._workers[number]
-        worker.link = await self.spawn(WorkerLink, number, worker.spec, self._folder, self.ref, self._hang_s)
+        worker.link = await self.spawn(
+            WorkerLink, number, worker.spec, self._folder, self.ref, self._hang_s, self._arguments
+        )
         self.monitor(worker.link)
 
     @handler

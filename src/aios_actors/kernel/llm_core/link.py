@@ -23,7 +23,9 @@ class WorkerLink(Actor):
     mailbox = MailboxSpec(capacity=65_536)
     restart = "temporary"
 
-    def __init__(self, worker: int, spec: WorkerSpec, folder: Path, core: ActorRef, hang_s: float) -> None:
+    def __init__(
+        self, worker: int, spec: WorkerSpec, folder: Path, core: ActorRef, hang_s: float, arguments: tuple[str, ...]
+    ) -> None:
         """Makes a link.
 
         Args:
@@ -32,12 +34,14 @@ class WorkerLink(Actor):
             folder: where its socket is.
             core: who is told of its frames.
             hang_s: the process is killed when it says nothing for this long, up to twice as long.
+            arguments: of its command line, beside the socket.
         """
         self._worker = worker
         self._spec = spec
         self._folder = folder
         self._core = core
         self._hang_s = hang_s
+        self._arguments = arguments
         self._process: WorkerProcess | None = None
         self._beats = 0
         self._heard = True
@@ -47,7 +51,7 @@ class WorkerLink(Actor):
         self.start_task(self._serve(), name="serve")
 
     async def _serve(self) -> None:
-        async with open_worker(self._folder, f"worker-{self._worker}") as process:
+        async with open_worker(self._folder, f"worker-{self._worker}", self._arguments) as process:
             process.send(Start(self._spec))
             log.info("worker started", worker=self._worker, pid=process.pid, model=self._spec.name)
             async for frame in process.frames():

@@ -73,12 +73,13 @@ class WorkerProcess:
 
 
 @contextlib.asynccontextmanager
-async def open_worker(folder: Path, name: str) -> AsyncIterator[WorkerProcess]:
+async def open_worker(folder: Path, name: str, arguments: tuple[str, ...] = ()) -> AsyncIterator[WorkerProcess]:
     """Start a worker process and wait until it has connected and said who it is.
 
     Args:
         folder: the node's folder for sockets.
         name: name of the worker, for the socket's file.
+        arguments: of its command line, beside the socket.
 
     Raises:
         WorkerGone: it ended before it connected, or said the wrong token.
@@ -98,7 +99,7 @@ async def open_worker(folder: Path, name: str) -> AsyncIterator[WorkerProcess]:
     server = await asyncio.start_unix_server(accept, path)
     path.chmod(0o600)
     try:
-        process = await _start_process(path, token)
+        process = await _start_process(path, token, arguments)
         try:
             reader, writer = await _first(connected, process)
         except BaseException:
@@ -115,8 +116,8 @@ async def open_worker(folder: Path, name: str) -> AsyncIterator[WorkerProcess]:
         await worker.close()
 
 
-async def _start_process(path: Path, token: str) -> asyncio.subprocess.Process:
-    command = (sys.executable, "-m", "aios_actors.engine.worker", "--socket", str(path))
+async def _start_process(path: Path, token: str, arguments: tuple[str, ...]) -> asyncio.subprocess.Process:
+    command = (sys.executable, "-m", "aios_actors.engine.worker", "--socket", str(path), *arguments)
     return await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, env=os.environ | {TOKEN_VARIABLE: token}
     )
