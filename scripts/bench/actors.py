@@ -4,8 +4,9 @@
 
 The floor is what asyncio itself costs: a bare deque with one waiter future for the reader and one future a reply, with
 the same messages and none of the promises. Each figure is the best of several rounds, in which all candidates take
-turns, so that a busy machine hits them alike. Every ask has a deadline. Peers that are not installed are skipped with
-a word.
+turns. Rates of what runs in one thread and never waits are by CPU time, which a busy machine disturbs less; single
+asks, and all beside peers, which have threads or processes, are by wall time. Every ask has a deadline. Peers that
+are not installed are skipped with a word.
 """
 
 import argparse
@@ -47,15 +48,15 @@ class AsyncServer(Actor):
         return message.n
 
 
-async def _askers(ask: Callable[[int], Awaitable[Any]], askers: int, count: int) -> float:
+async def _askers(ask: Callable[[int], Awaitable[Any]], askers: int, count: int, clock: Callable[[], float]) -> float:
     async def asker() -> None:
         for n in range(count // askers):
             await ask(n)
 
     gc.collect()
-    start = time.perf_counter()
+    start = clock()
     await asyncio.gather(*(asker() for _ in range(askers)))
-    return count / (time.perf_counter() - start)
+    return count / (clock() - start)
 
 
 async def floor(askers: int, count: int) -> float:
@@ -86,9 +87,9 @@ async def floor(askers: int, count: int) -> float:
     server = asyncio.create_task(serve())
     await asyncio.sleep(0)
     gc.collect()
-    start = time.perf_counter()
+    start = time.process_time()
     await asyncio.gather(*(asker() for _ in range(askers)))
-    rate = count / (time.perf_counter() - start)
+    rate = count / (time.process_time() - start)
     server.cancel()
     return rate
 
@@ -111,22 +112,22 @@ async def streams(askers: int, count: int) -> float:
                 await reply_receive.receive()
 
     server = asyncio.create_task(serve())
-    start = time.perf_counter()
+    start = time.process_time()
     await asyncio.gather(*(asker() for _ in range(askers)))
-    rate = count / (time.perf_counter() - start)
+    rate = count / (time.process_time() - start)
     send.close()
     await server
     receive.close()
     return rate
 
 
-def runtime(actor: type[Actor]) -> Rate:
-    """Asks a second of an actor."""
+def runtime(actor: type[Actor], clock: Callable[[], float] = time.process_time) -> Rate:
+    """Asks a second of an actor, by `clock`."""
 
     async def rate(askers: int, count: int) -> float:
         async with ActorSystem("bench") as system:
             ref = await system.spawn(actor)
-            return await _askers(lambda n: ref.ask(Echo(n), 30.0), askers, count)
+            return await _askers(lambda n: ref.ask(Echo(n), 30.0), askers, count, clock)
 
     return rate
 
@@ -135,12 +136,12 @@ async def tells(count: int) -> float:
     """Tells a second, from first to handled last, in bursts that fit the mailbox."""
     async with ActorSystem("bench") as system:
         ref = await system.spawn(Server)
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(count // 1000):
             for n in range(999):
                 ref.tell(Echo(n))
             await ref.ask(Echo(0))
-        return count / (time.perf_counter() - start)
+        return count / (time.process_time() - start)
 
 
 async def latencies(count: int) -> list[float]:
@@ -156,15 +157,15 @@ async def latencies(count: int) -> list[float]:
 
 
 async def spawn_and_stop(count: int) -> float:
-    """Seconds to spawn and gracefully stop `count` actors."""
+    """CPU seconds to spawn and gracefully stop `count` actors."""
     async with ActorSystem("bench") as system:
-        start = time.perf_counter()
+        start = time.process_time()
         refs = [await system.spawn(Server) for _ in range(count)]
         for ref in refs:
             ref.stop()
         for ref in refs:
             await ref.join()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
 
 async def bytes_each(count: int) -> float:
@@ -224,7 +225,7 @@ def peers(count: int, rounds: int) -> list[Row]:
             for _ in range(rounds):
                 measured = rates(max(AT_ONCE, int(count * share)))
                 one, many = max(one, measured[0] or 0.0), max(many, measured[1] or 0.0)
-                ours = max(ours, asyncio.run(runtime(Server)(AT_ONCE, count)))
+                ours = max(ours, asyncio.run(runtime(Server, time.perf_counter)(AT_ONCE, count)))
         except ImportError as error:
             print(f"{name}: skipped, {error}", file=sys.stderr)
             continue

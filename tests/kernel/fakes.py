@@ -14,7 +14,7 @@ from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import AgentKind
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
-from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, TellCapacity
+from aios_actors.kernel.llm_core.messages import Capacity, ForgetAgent, Generate, Outcome, TellCapacity
 from aios_actors.kernel.tool import ToolRegistry
 from aios_actors.observe.events import TaskEvent
 from aios_actors.sdk import Agent, AgentSetup, Tool
@@ -77,6 +77,11 @@ class FakeCore(Actor):
             reply.send(outcome)
 
     @handler
+    def forget_agent(self, message: ForgetAgent) -> None:
+        """Notes it for the test."""
+        self._engine.forgotten.append(message.agent)
+
+    @handler
     def tell_capacity(self, message: TellCapacity) -> None:
         """Tells the scheduler again."""
         self.system.actor_of("scheduler").tell(Capacity(MODEL, self._places))
@@ -88,12 +93,13 @@ class FakeCore(Actor):
 
 
 class Engine:
-    """What a test sees of the fake engine: the requests so far, the open ones, the cancelled ones."""
+    """What a test sees of the fake engine: the requests so far, the open ones, the cancelled ones, the agents forgotten."""
 
     def __init__(self) -> None:
         self.seen: list[Generate] = []
         self.open: dict[int, Reply[Outcome]] = {}
         self.cancelled: list[int] = []
+        self.forgotten: list[str] = []
 
 
 class TestKernel:

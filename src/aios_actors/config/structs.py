@@ -11,7 +11,7 @@ from msgspec import Meta
 Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
-KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 class ConfigStruct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,7 +70,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
         gpu_layers: layers to put on the GPU; -1 is all of them.
         device: device name as llama.cpp lists them (`CUDA0`, or `cuda:0`); "" lets llama.cpp choose.
         split: shares of several GPUs, in llama.cpp's order.
-        kv_type: element type of the KV cache.
+        kv_type: element type of the KV cache; "auto" is what is fastest without loss that matters.
         flash_attention: "auto" is off on a CPU, where it is slower.
     """
 
@@ -82,7 +82,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
     gpu_layers: Annotated[int, Meta(ge=-1)] = 0
     device: str = ""
     split: tuple[float, ...] = ()
-    kv_type: KvType = "f16"
+    kv_type: KvType = "auto"
     flash_attention: Literal["auto", "on", "off"] = "auto"
 
 
@@ -155,8 +155,12 @@ class SamplingConfig(ConfigStruct, frozen=True):
         top_p: keep the likeliest tokens that make up this probability.
         min_p: keep tokens with at least this share of the likeliest one's probability.
         repeat_penalty: divides the logit of tokens that occurred; 1 is off.
+        frequency_penalty: taken off a token's logit for each time that it occurred.
+        presence_penalty: taken off a token's logit if it occurred.
+        penalty_window: how many of the last tokens the penalties look at; -1 is all.
         seed: same seed, same tokens.
         max_tokens: most tokens of one reply.
+        stop: texts before which a reply ends.
     """
 
     temperature: Annotated[float, Meta(ge=0)] = 0.0
@@ -164,8 +168,12 @@ class SamplingConfig(ConfigStruct, frozen=True):
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
     repeat_penalty: Annotated[float, Meta(gt=0)] = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    penalty_window: Annotated[int, Meta(ge=-1)] = 64
     seed: NonNegative = 0
     max_tokens: Positive = 512
+    stop: tuple[str, ...] = ()
 
 
 class AgentConfig(ConfigStruct, frozen=True):

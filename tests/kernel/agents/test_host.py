@@ -130,6 +130,7 @@ async def test_made_agents_end_with_their_makers_task(tmp_path: Path) -> None:
             assert all_agents == ["maker", "echo", child]
         with pytest.raises(NotFound):
             await kernel.scheduler.ask(AskAgent("echo-2", "hi"))
+        assert kernel.engine.forgotten == ["echo-2", "echo-3"]
 
 
 async def test_a_cancelled_task_frees_its_agent(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ generated; the scheduler hands it out again. A worker that dies is started again
 too often or cannot serve at all.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,14 @@ from pathlib import Path
 import structlog
 
 from aios_actors.actors import Actor, ActorRef, Backoff, Down, MailboxSpec, Reply, handler
-from aios_actors.engine.protocol import Cancel, Event, Submit
+from aios_actors.engine.protocol import Cancel, Event, Forget, Submit
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.llm_core.link import WorkerLink
 from aios_actors.kernel.llm_core.messages import (
     AwaitReady,
     Capacity,
+    ForgetAgent,
     Generate,
     ListWorkers,
     Outcome,
@@ -95,7 +97,8 @@ class LlmCore(Actor):
         self._hang_s = hang_s
         self._arguments = arguments
         self._where: dict[int, int] = {}
-        self._homes: dict[str, int] = {}
+        # The worker that last ran a conversation and may hold its KV: agent -> conversation -> number of the worker.
+        self._homes: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._backoff = Backoff(initial_s=0.5, max_s=10.0)
         self._ready_waiters: list[Reply[tuple[ModelInfo, ...]]] = []
 
@@ -142,7 +145,7 @@ class LlmCore(Actor):
         worker = self._workers[number]
         worker.running[message.id] = Running(message, reply, list(message.generated), message.on_text)
         self._where[message.id] = number
-        self._homes[message.conversation] = number
+        self._homes[message.caller][message.conversation] = number
         reply.on_cancel(lambda: self._abort(message.id))
         frame = Submit(
             id=message.id,
@@ -158,7 +161,7 @@ class LlmCore(Actor):
     def _choose(self, request: Generate) -> int | None:
         """The worker that holds the conversation's KV if it has a place, else the one with the most places."""
         fit = [n for n, w in enumerate(self._workers) if w.spec.name == request.model and len(w.running) < w.places]
-        home = self._homes.get(request.conversation)
+        home = self._homes.get(request.caller, {}).get(request.conversation)
         if home in fit:
             return home
         return max(fit, key=lambda n: self._workers[n].places - len(self._workers[n].running), default=None)
@@ -170,6 +173,12 @@ class LlmCore(Actor):
             worker = self._workers[number]
             worker.running.pop(job, None)
             self._pass(worker, Send(Cancel(job)))
+
+    @handler
+    def forget_agent(self, message: ForgetAgent) -> None:
+        """Lets the workers drop the KV of an agent that has ended."""
+        for conversation, number in self._homes.pop(message.agent, {}).items():
+            self._pass(self._workers[number], Send(Forget(conversation)))
 
     @handler
     def step(self, message: Stepped) -> None:

@@ -90,6 +90,12 @@ class ListWorkers(Message[tuple[WorkerState, ...]], frozen=True):
     """What every worker does now."""
 
 
+class ForgetAgent(Message[None], frozen=True):
+    """From the agent host: this agent has ended, and no one will go on with its conversations."""
+
+    agent: str
+
+
 class TellCapacity(Message[None], frozen=True):
     """From a scheduler that has just started: tell it each model's `Capacity`."""
 
