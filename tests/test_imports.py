@@ -1,6 +1,8 @@
 """Who may import whom, as ARCHITECTURE.md says it: each package names all of ours that it may use."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +75,9 @@ def test_only_the_engine_and_its_tools_touch_llama_cpp() -> None:
 def test_every_package_has_a_rule() -> None:
     packages = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
     assert packages == set(MAY_IMPORT)
+
+
+def test_the_actor_runtime_can_be_used_alone() -> None:
+    code = "import sys, aios_actors.actors; print(*(m for m in sys.modules if m.startswith('aios_actors.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert loaded and all(within(module, "aios_actors.actors") for module in loaded)
