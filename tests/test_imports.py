@@ -68,7 +68,12 @@ def test_the_node_side_of_the_engine_loads_no_native_code(name: str) -> None:
 
 
 def test_only_the_engine_and_its_tools_touch_llama_cpp() -> None:
-    users = {path.relative_to(SOURCE).parts[0] for path in SOURCE.rglob("*.py") for m in imports(path) if within(m, "llama_cpp")}
+    users = {
+        path.relative_to(SOURCE).parts[0]
+        for path in SOURCE.rglob("*.py")
+        for m in imports(path)
+        if within(m, "llama_cpp")
+    }
     assert users <= {"engine", "nano"}
 
 

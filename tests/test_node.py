@@ -57,8 +57,12 @@ async def test_agents_run_at_the_same_time_and_answer_right(tmp_path: Path) -> N
 
 
 async def test_round_robin_gives_the_same_answers_as_fifo(tmp_path: Path) -> None:
-    done = await results(config(scheduler={"policy": "round_robin", "slice": 4}, workers=[
-        {"model": "nano", "sequences": 2, "threads": 1}]), tmp_path)
+    done = await results(
+        config(
+            scheduler={"policy": "round_robin", "slice": 4}, workers=[{"model": "nano", "sequences": 2, "threads": 1}]
+        ),
+        tmp_path,
+    )
     assert_right(done)
 
 
@@ -93,7 +97,8 @@ async def test_a_restarted_node_finds_what_was_stored(tmp_path: Path) -> None:
     then = [{"agent": "clerk", "input": "What is in notes.txt?"}]
     then.append({"agent": "librarian", "input": "What is the code of Miravel?"})
     done = await results(config(agents=agents, tasks=then), tmp_path)
-    assert [wanted in (result.answer or "") for wanted, result in zip(("518", "8342"), done.values(), strict=True)] == [True, True], done
+    for figure, result in zip(("518", "8342"), done.values(), strict=True):
+        assert figure in (result.answer or ""), result
 
 
 async def test_a_planner_hands_tasks_to_other_agents(tmp_path: Path) -> None:

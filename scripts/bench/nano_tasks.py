@@ -1,9 +1,8 @@
 """How well the nano model does held-out tasks, end to end: agents on a node, real inference, real tools.
 
 Each task gets an agent of its own with its own files and facts. After the run the world is compared with the truth: the
-content of files, the facts stored, the figures in the answer. Nothing in a task (names, numbers, paths, phrases) occurs in
-training; the second set has tools that the model never saw. `--scheduler` and `--sequences` change how the node runs them,
-which must not change the answers.
+content of files, the facts stored, the figures in the answer. Nothing in a task (names, numbers, paths, phrases)
+occurs in training; the second set has tools that the model never saw.
 
     python -m scripts.bench.nano_tasks [--quick] [--json] [--tasks 480] [--failures]
 """
@@ -180,7 +179,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=480, help="tasks of each set")
     parser.add_argument("--seed", type=int, default=1, help="which tasks are drawn")
-    parser.add_argument("--sequences", type=int, default=0, help="generations at the same time; 0 lets the engine choose")
+    parser.add_argument(
+        "--sequences", type=int, default=0, help="generations at the same time; 0 lets the engine choose"
+    )
     parser.add_argument("--model", type=Path, help="another GGUF with the same template")
     parser.add_argument("--failures", action="store_true", help="print each task that was not solved")
     add_arguments(parser)

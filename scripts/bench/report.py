@@ -1,7 +1,7 @@
 """How every benchmark prints what it measured: a table, or with `--json` one object on the last line.
 
-A row compares in one run, as a ratio where there is something to compare with; `against` says with what. Timings are noisy,
-so nothing here belongs into a test.
+A row compares in one run, as a ratio where there is something to compare with; `against` says with what. Timings are
+noisy, so nothing here belongs into a test.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A node: one process, one event loop, the kernel with its workers, and the agents of one config. It owns everything."""
+"""A node: one process, one event loop, the kernel with its workers, the agents of one config. It owns all of them."""
 
 import shutil
 import tempfile

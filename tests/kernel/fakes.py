@@ -93,7 +93,7 @@ class FakeCore(Actor):
 
 
 class Engine:
-    """What a test sees of the fake engine: the requests so far, the open ones, the cancelled ones, the agents forgotten."""
+    """What a test sees of the fake engine: requests so far, open and cancelled ones, and forgotten agents."""
 
     def __init__(self) -> None:
         self.seen: list[Generate] = []

@@ -1,4 +1,4 @@
-"""Agents as authors write them, on a whole kernel with a fake engine: chat, typed answers, streams, tools, delegation."""
+"""Agents as authors write them, on a whole kernel with a fake engine: chat, typed answers, streams, tools."""
 
 import asyncio
 import json
@@ -76,7 +76,9 @@ async def test_an_answer_that_was_cut_off_is_a_typed_error(tmp_path: Path) -> No
         async def run(self, task: str) -> Review:
             return await self.llm.ask(task, returns=Review)
 
-    async with running_kernel(tmp_path, {"reviewer": Reviewer}, script=lambda request: said('{"verdict": "f')) as kernel:
+    async with running_kernel(
+        tmp_path, {"reviewer": Reviewer}, script=lambda request: said('{"verdict": "f')
+    ) as kernel:
         assert "the answer is no Review" in (await run(kernel, "reviewer", "x")).error
 
 

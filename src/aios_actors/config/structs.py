@@ -26,7 +26,8 @@ class NodeConfig(ConfigStruct, frozen=True):
         log_level: least level of a log line.
         log_format: "auto" is readable lines in a terminal and JSON otherwise.
         drain_s: seconds that running tasks have to end in after SIGTERM.
-        hang_s: seconds of silence after which a worker counts as hung and is started again; longer than its longest step.
+        hang_s: seconds of silence after which a worker counts as hung and is started again; longer than its longest
+        step.
     """
 
     data: str = ".aios"

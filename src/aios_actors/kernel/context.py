@@ -1,8 +1,8 @@
 """The context service: who owns which tokens.
 
 Each conversation belongs to the agent that held it and is kept as tokens, prompt first. A generation that was taken off
-its worker, by its policy or by the worker's death, is kept here too until it goes on. Sampling depends on the seed and the
-position alone, so tokens are all that an exact continuation needs; where their KV is, the worker knows.
+its worker, by its policy or by the worker's death, is kept here too until it goes on. Sampling depends on the seed
+and the position alone, so tokens are all that an exact continuation needs; where their KV is, the worker knows.
 """
 
 from array import array

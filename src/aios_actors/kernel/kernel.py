@@ -1,8 +1,8 @@
 """The kernel's supervision tree, as data: which actors there are, in which order they start, and what a crash restarts.
 
-Each kernel actor is a child of the node's actor system, found by its name. They start left to right and stop right to left,
-so that agents end before what they use. A kernel actor that crashes is started anew by itself: the others find it by its
-ref, which stays valid, and whoever waited for it gets a typed error.
+Each kernel actor is a child of the node's actor system, found by its name. They start left to right and stop right to
+left, so that agents end before what they use. A kernel actor that crashes is started anew by itself: the others find
+it by its ref, which stays valid, and whoever waited for it gets a typed error.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from . import words
-from .chat import CONTROL_TOKENS, TURN_END, TURN_START, trace
-from .tasks import training_tasks
-from .words import Split
+from aios_actors.nano import words
+from aios_actors.nano.chat import CONTROL_TOKENS, TURN_END, TURN_START, trace
+from aios_actors.nano.tasks import training_tasks
+from aios_actors.nano.words import Split
 
 OTHER_WEIGHT = 0.02
 # Each length divides 4,320, so a batch has that many tokens to predict whatever its length, and matrix products always

@@ -7,8 +7,8 @@ tools, one line each. A tool call is `<tool_call>{"name": ..., "arguments": {...
 import json
 import random
 
-from .tasks import Task
-from .world import ToolSpec
+from aios_actors.nano.tasks import Task
+from aios_actors.nano.world import ToolSpec
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CALL_START, CALL_END = "<tool_call>", "</tool_call>"

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from . import skills, words
-from .draft import Draft
-from .phrases import word_task
-from .unseen import invent
-from .world import lookup_key
+from aios_actors.nano import skills, words
+from aios_actors.nano.draft import Draft
+from aios_actors.nano.phrases import word_task
+from aios_actors.nano.unseen import invent
+from aios_actors.nano.world import lookup_key
 
 Skill = Callable[[Draft, bool], None]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from . import words
-from .phrases import expand, templates_of
-from .words import Split, listed
-from .world import BUILT_IN, ToolSpec, World
+from aios_actors.nano import words
+from aios_actors.nano.phrases import expand, templates_of
+from aios_actors.nano.words import Split, listed
+from aios_actors.nano.world import BUILT_IN, ToolSpec, World
 
 IMPERATIVES = listed(
     """

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from llama_cpp import Llama
 
-from .chat import CALL_END, CALL_START, TURN_END, TURN_START, prompt, turn
-from .tasks import Task, held_out_tasks
+from aios_actors.nano.chat import CALL_END, CALL_START, TURN_END, TURN_START, prompt, turn
+from aios_actors.nano.tasks import Task, held_out_tasks
 
 MAX_STEPS = 8
 MAX_TOKENS = 160

@@ -14,8 +14,8 @@ import numpy as np
 from gguf import GGMLQuantizationType, TokenType
 from numpy.typing import NDArray
 
-from .chat import CONTROL_TOKENS, END_OF_TEXT, TEMPLATE, TURN_END, USER_DEFINED_TOKENS
-from .network_shape import Shape
+from aios_actors.nano.chat import CONTROL_TOKENS, END_OF_TEXT, TEMPLATE, TURN_END, USER_DEFINED_TOKENS
+from aios_actors.nano.network_shape import Shape
 
 
 def token_types(tokens: list[str]) -> list[TokenType]:

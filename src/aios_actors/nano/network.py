@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .network_shape import Shape
+from aios_actors.nano.network_shape import Shape
 
 
 def rope_table(shape: Shape, length: int) -> Tensor:

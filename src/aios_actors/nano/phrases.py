@@ -8,8 +8,8 @@ wrapped ("Please ...", "Could you ...?"), those that begin with a question word 
 import random
 import re
 
-from .templates import TEMPLATES
-from .words import Split
+from aios_actors.nano.templates import TEMPLATES
+from aios_actors.nano.words import Split
 
 QUESTION_WORDS = ("what", "how", "which", "who", "where", "is", "are", "do", "does", "when")
 ASK_WRAPS = ("{}",) * 14 + (

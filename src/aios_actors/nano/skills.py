@@ -4,11 +4,11 @@ Each function fills in a draft with a task, its reference calls and its answer. 
 order that can be the first part of a longer one (see combined.py).
 """
 
-from . import words
-from .draft import Draft
-from .phrases import word_task
-from .unseen import invent, word_invention
-from .words import listed
+from aios_actors.nano import words
+from aios_actors.nano.draft import Draft
+from aios_actors.nano.phrases import word_task
+from aios_actors.nano.unseen import invent, word_invention
+from aios_actors.nano.words import listed
 
 AGENT_NAMES = listed("librarian clerk assistant planner writer researcher analyst accountant helper expert")
 SYMBOLS = {"times": "*", "plus": "+", "minus": "-", "divided": "/"}

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from . import combined, skills, words
-from .draft import Call, Checks, Draft
-from .unseen import invent
-from .words import Split
-from .world import BUILT_IN, OTHERS, ToolSpec, World
+from aios_actors.nano import combined, skills, words
+from aios_actors.nano.draft import Call, Checks, Draft
+from aios_actors.nano.unseen import invent
+from aios_actors.nano.words import Split
+from aios_actors.nano.world import BUILT_IN, OTHERS, ToolSpec, World
 
 # Shares of the mixture. `skills` functions take `order=False` by default.
 SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {

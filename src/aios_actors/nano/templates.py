@@ -3,7 +3,7 @@
 The order matters: in each tuple the fifth, tenth, ... template is held out, so a new template goes to the end.
 """
 
-from .tool_templates import TOOL_TEMPLATES
+from aios_actors.nano.tool_templates import TOOL_TEMPLATES
 
 _GET = "[Compute|Calculate|Work out|Evaluate|Find|Determine]"
 _ASK = "[What is|What's|How much is|Tell me|Compute|Calculate|Work out]"

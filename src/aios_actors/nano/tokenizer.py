@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from .chat import CONTROL_TOKENS, USER_DEFINED_TOKENS
-from .words import SHORT_WORDS, SPACED_WORDS
+from aios_actors.nano.chat import CONTROL_TOKENS, USER_DEFINED_TOKENS
+from aios_actors.nano.words import SHORT_WORDS, SPACED_WORDS
 
 SPECIAL_TOKENS = (*CONTROL_TOKENS, *USER_DEFINED_TOKENS)
 SPACE = "\u0120"  # how byte-level BPE writes the byte 0x20

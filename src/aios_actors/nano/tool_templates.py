@@ -1,7 +1,7 @@
 """The wordings of tasks for made-up tools, and of the tools' descriptions, as templates.
 
-The notation is that of phrases.py. As in templates.py the fifth, tenth, ... template of each tuple is held out, so a new
-one goes to the end.
+The notation is that of phrases.py. As in templates.py the fifth, tenth, ... template of each tuple is held out, so a
+new one goes to the end.
 """
 
 TOOL_TEMPLATES: dict[str, tuple[str, ...]] = {

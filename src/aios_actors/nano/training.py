@@ -16,12 +16,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from .batches import Batch, training_batches
-from .gguf_file import write_gguf
-from .muon import Muon
-from .network import Network
-from .network_shape import Shape
-from .tokenizer import merges_of, tokens_of
+from aios_actors.nano.batches import Batch, training_batches
+from aios_actors.nano.gguf_file import write_gguf
+from aios_actors.nano.muon import Muon
+from aios_actors.nano.network import Network
+from aios_actors.nano.network_shape import Shape
+from aios_actors.nano.tokenizer import merges_of, tokens_of
 
 
 class Plan(Struct, frozen=True):

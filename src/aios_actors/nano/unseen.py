@@ -10,10 +10,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import words
-from .phrases import expand, templates_of, word_task
-from .words import Split, listed
-from .world import Parameter, ToolSpec, lookup_key
+from aios_actors.nano import words
+from aios_actors.nano.phrases import expand, templates_of, word_task
+from aios_actors.nano.words import Split, listed
+from aios_actors.nano.world import Parameter, ToolSpec, lookup_key
 
 Argument = str | int | float
 PARAMETER_NAMES = listed(

@@ -4,4 +4,14 @@ from aios_actors.engine.messages import ChatMessage, Sampling, ToolCall, ToolSch
 from aios_actors.sdk.agent import Agent, AgentSetup
 from aios_actors.sdk.tool import Tool, ToolDefinitionError, tool
 
-__all__ = ["Agent", "AgentSetup", "ChatMessage", "Sampling", "Tool", "ToolCall", "ToolDefinitionError", "ToolSchema", "tool"]
+__all__ = [
+    "Agent",
+    "AgentSetup",
+    "ChatMessage",
+    "Sampling",
+    "Tool",
+    "ToolCall",
+    "ToolDefinitionError",
+    "ToolSchema",
+    "tool",
+]

@@ -1,9 +1,9 @@
 """Agents as actor classes.
 
-An author writes a subclass of `Agent` with an async method `run`, which takes a task and returns its answer. Everything that
-an agent needs of the system it gets through `self.llm`, `self.memory`, `self.storage`, `self.tools`, `self.agents` and
-`self.context`; each call there is one typed syscall to the scheduler. Since an agent is an actor, it may also have handlers
-for message types of its own.
+An author writes a subclass of `Agent` with an async method `run`, which takes a task and returns its answer. Everything
+that an agent needs of the system it gets through `self.llm`, `self.memory`, `self.storage`, `self.tools`, `self.agents`
+and `self.context`; each call there is one typed syscall to the scheduler. Since an agent is an actor, it may also have
+handlers for message types of its own.
 """
 
 import inspect
@@ -91,7 +91,7 @@ class Agent(Actor):
         raise TypeError(f"{type(self).__qualname__} has no method `run`; write async def run(self, task)")
 
     async def react(self, task: str) -> str:
-        """The ready-made loop of reasoning and acting: asks the LLM, calls the tools that it wants, until it answers."""
+        """The ready-made loop of reasoning and acting: asks the LLM and calls the tools that it wants until it answers."""
         return await react(self.llm, self.tools, task, max_steps=self.setup.max_steps)
 
     @handler

@@ -84,7 +84,9 @@ class LlmClient:
         try:
             return msgspec.json.decode(reply.text, type=returns)
         except msgspec.MsgspecError as error:
-            raise GenerationFailed(f"the answer is no {returns.__name__} ({reply.finish} after {reply.usage.tokens_out} tokens): {error}") from error
+            raise GenerationFailed(
+                f"the answer is no {returns.__name__} ({reply.finish} after {reply.usage.tokens_out} tokens): {error}"
+            ) from error
 
     async def choose(self, question: str, options: Sequence[str], **sampling: Any) -> str:
         """Asks a question whose answer is one of `options`."""

@@ -1,4 +1,4 @@
-"""The ReAct loop (Yao et al. 2022, arXiv 2210.03629): the model reasons, calls tools, sees what they say, and answers."""
+"""The ReAct loop (Yao et al. 2022, arXiv 2210.03629): the model calls tools, sees what they say, and answers."""
 
 from aios_actors.engine.messages import ChatMessage, ToolCall
 from aios_actors.sdk.clients import ToolsClient

@@ -134,7 +134,9 @@ async def test_a_slice_ends_early_and_the_rest_is_what_it_would_have_been(tmp_pa
         generated: tuple[int, ...] = ()
         outcome = None
         for number in range(2, 12):
-            outcome = await core.generate(id=number, sampling=sampling, generated=generated, slice=8, conversation="a/main")
+            outcome = await core.generate(
+                id=number, sampling=sampling, generated=generated, slice=8, conversation="a/main"
+            )
             generated = outcome.generated
             if outcome.finish != "slice":
                 break
@@ -183,8 +185,15 @@ async def test_two_workers_share_the_load_and_one_keeps_its_conversations(tmp_pa
         await core.ref.ask(AwaitReady())
         assert [(await said.get()).places for _ in range(2)] == [1, 2]
         begun = [asyncio.Event(), asyncio.Event()]
-        both = [core.generate(id=n, sampling=Sampling(max_tokens=60, ignore_eos=True), conversation=f"c{n}",
-                              on_text=lambda text, n=n: begun[n].set()) for n in range(2)]  # type: ignore[misc]
+        both = [
+            core.generate(
+                id=n,
+                sampling=Sampling(max_tokens=60, ignore_eos=True),
+                conversation=f"c{n}",
+                on_text=lambda text, n=n: begun[n].set(),
+            )
+            for n in range(2)
+        ]  # type: ignore[misc]
         await asyncio.gather(*(each.wait() for each in begun))
         assert [worker.running for worker in await core.ref.ask(ListWorkers())] == [1, 1]
         await asyncio.gather(*both)

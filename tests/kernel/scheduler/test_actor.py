@@ -9,8 +9,8 @@ import pytest
 from aios_actors.actors import ActorDied, ActorRef, Refusal
 from aios_actors.config.structs import Config, SchedulerConfig
 from aios_actors.engine.messages import ChatMessage, TokenPrompt
-from aios_actors.kernel.llm_core.messages import Generate, Outcome
 from aios_actors.kernel.agents import RunTask
+from aios_actors.kernel.llm_core.messages import Generate, Outcome
 from aios_actors.sdk import Agent
 from aios_actors.syscalls import agent, context, memory
 from aios_actors.syscalls.errors import Busy, GenerationFailed, ModelUnavailable, NotFound
@@ -151,7 +151,9 @@ async def test_a_call_that_finds_no_place_waits_for_one_and_is_not_counted_as_lo
 
 
 async def test_a_scheduler_that_crashed_serves_again_and_answers_who_waited(tmp_path: Path) -> None:
-    async with running_kernel(tmp_path, script=lambda request: None if task_of(request) == "x" else said("ok")) as kernel:
+    async with running_kernel(
+        tmp_path, script=lambda request: None if task_of(request) == "x" else said("ok")
+    ) as kernel:
         waiting = asyncio.ensure_future(kernel.scheduler.ask(chat("x")))
         await settled(lambda: kernel.engine.open)
         await crash(kernel.scheduler)

@@ -137,8 +137,8 @@ class AgentHost(KernelActor):
     def _refuse_cycle(self, caller: str, target: str) -> None:
         """Raises WaitCycle if every agent that could do the task already waits, directly or not, for the caller."""
         chain = self._askers(caller)
-        named = self._agents.get(target)
-        could = {named.name} if named else {h.name for h in self._pools[target].members} if target in self._pools else set()
+        pool = self._pools.get(target)
+        could = {target} if target in self._agents else {hosted.name for hosted in pool.members} if pool else set()
         if could and could <= set(chain):
             circle = " -> ".join((*reversed(chain[: max(map(chain.index, could)) + 1]), target))
             raise WaitCycle(f"agent {caller!r} cannot ask {target!r}, which already waits for it: {circle}")

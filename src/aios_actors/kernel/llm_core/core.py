@@ -2,8 +2,8 @@
 
 It takes `Generate` from the scheduler, which never hands out more than the workers have places for, chooses a worker,
 and answers when that stretch of the generation has ended. A generation whose worker dies is answered with what it had
-generated; the scheduler hands it out again. A worker that dies is started again, after a growing delay, unless it does so
-too often or cannot serve at all.
+generated; the scheduler hands it out again. A worker that dies is started again, after a growing delay, unless it
+does so too often or cannot serve at all.
 """
 
 from collections import defaultdict
@@ -252,7 +252,9 @@ class LlmCore(Actor):
         worker.deaths = [at for at in worker.deaths if now - at < PERIOD_S] + [now]
         log.warning("worker died", worker=number, cause=str(message.exit), lost=len(lost), deaths=len(worker.deaths))
         if len(worker.deaths) > RESTARTS:
-            await self._give_up(number, f"its worker died {len(worker.deaths)} times within {PERIOD_S:g} s: {message.exit}")
+            await self._give_up(
+                number, f"its worker died {len(worker.deaths)} times within {PERIOD_S:g} s: {message.exit}"
+            )
         else:
             self.timers.start(("restart", number), self._backoff.delay(len(worker.deaths), 0.5), Restart(number))
 

@@ -1,8 +1,8 @@
 """One worker process and the socket to it: the seam behind which a worker on another machine would be.
 
 The node listens on a Unix socket (mode 0600, in a folder of the node's own) for one connection, which must begin with
-the token that the worker was given by environment. Leaving the context ends the process: it is asked to stop, and killed
-if it does not.
+the token that the worker was given by environment. Leaving the context ends the process: it is asked to stop, and
+killed if it does not.
 """
 
 import asyncio
@@ -132,7 +132,9 @@ async def _first(
         await asyncio.wait((connected, ended), return_when=asyncio.FIRST_COMPLETED)
         if connected.done():
             return connected.result()
-        raise WorkerGone(f"the worker process ended with status {ended.result()} before it connected; see its log above")
+        raise WorkerGone(
+            f"the worker process ended with status {ended.result()} before it connected; see its log above"
+        )
     finally:
         ended.cancel()
 

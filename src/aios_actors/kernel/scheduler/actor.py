@@ -115,7 +115,9 @@ class Scheduler(KernelActor):
         if line.error:
             raise ModelUnavailable(line.error)
         if len(line.policy) >= self._config.queue:
-            raise Busy(f"{len(line.policy)} LLM calls wait for model {call.model!r}, which is its limit; try again later")
+            raise Busy(
+                f"{len(line.policy)} LLM calls wait for model {call.model!r}, which is its limit; try again later"
+            )
         reply: Reply[ChatReply] = self.defer()
         now = self.system.now()
         prompt = ChatPrompt(call.messages, call.tools)
