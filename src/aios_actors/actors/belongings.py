@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Belongings:
-    """Base of `Life`. Each collection is made when it is first needed: most actors need none, and idle ones are many."""
+    """Base of `Life`. Collections are made when they are first needed: most actors need none, and there are many."""
 
     __slots__ = ("cell", "deferred", "links", "monitors", "stashed", "tasks", "timers")
 

@@ -185,7 +185,7 @@ class Cell(Receiver):
         self.mailbox.wake()
 
     def kill(self) -> None:
-        """Ends the actor now and for good; a second kill, which also comes by itself after a while, cuts hooks short."""
+        """Ends the actor now and for good; a second kill, which comes by itself after a while, cuts hooks short."""
         if self.state == "dead":
             return
         if self.ending is None or self.ending.kind != "killed":

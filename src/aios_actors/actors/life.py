@@ -219,7 +219,7 @@ class Life(Belongings):
             self.cancel()
 
     def cancel(self) -> None:
-        """Cancels what the incarnation does now; before its first step, which would be skipped, it is left to notice."""
+        """Cancels what it does now; before its first step, which would be skipped, it is left to notice."""
         if self.entered:
             self.task.cancel()
 

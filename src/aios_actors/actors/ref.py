@@ -160,7 +160,7 @@ class ActorRef:
             raise
 
     def stop(self, drain_s: float | None = None) -> None:
-        """Asks for a graceful stop: no new mail, what waits is worked off for at most `drain_s` (default: its spec's)."""
+        """Asks for a graceful stop: no new mail, what waits is handled for at most `drain_s` (default: its spec's)."""
         self._cell.stop(drain_s)
 
     def kill(self) -> None:

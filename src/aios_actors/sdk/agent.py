@@ -91,7 +91,7 @@ class Agent(Actor):
         raise TypeError(f"{type(self).__qualname__} has no method `run`; write async def run(self, task)")
 
     async def react(self, task: str) -> str:
-        """The ready-made loop of reasoning and acting: asks the LLM and calls the tools that it wants until it answers."""
+        """The ready-made loop of reasoning and acting: calls the tools that the LLM wants until it answers."""
         return await react(self.llm, self.tools, task, max_steps=self.setup.max_steps)
 
     @handler
