@@ -271,3 +271,9 @@ class TestModels:
         project.load(
             "[models.m]\npath = 'model.gguf'\ncontext = 1_000_000_000_000\n[[workers]]\nmodel = 'm'\ngpu_layers = -1\n"
         )
+
+
+def test_a_table_for_nano_that_names_no_source_keeps_the_embedded_one(project: Project) -> None:
+    text = f'[agents.writer]\nclass = "{project.agent_class()}"\n'
+    loaded = project.load(text, "models.nano.context=1024")
+    assert (loaded.models["nano"].source, loaded.models["nano"].context) == ("embedded", 1024)

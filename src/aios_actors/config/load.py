@@ -48,7 +48,10 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 def complete(config: Config) -> Config:
     """Fills in the model `nano` and the workers that the agents need."""
-    models = {"nano": ModelConfig(source="embedded"), **config.models}
+    nano = config.models.get("nano", ModelConfig())
+    if not (nano.source or nano.path or nano.hf):
+        nano = msgspec.structs.replace(nano, source="embedded")
+    models = {**config.models, "nano": nano}
     served = {worker.model for worker in config.workers}
     used = dict.fromkeys(agent.model for agent in config.agents.values())
     added = tuple(WorkerConfig(model=name) for name in used if name in models and name not in served)
