@@ -23,7 +23,7 @@ import msgspec
 from aios_actors.config.structs import AgentConfig, Config, ModelConfig, TaskConfig, WorkerConfig
 from aios_actors.models import resolve
 from aios_actors.nano.tasks import Task, held_out_tasks
-from aios_actors.nano.world import BUILT_IN, ToolSpec, lookup_key
+from aios_actors.nano.world import BUILT_IN, OTHERS, ToolSpec, lookup_key
 from aios_actors.node import Node
 from aios_actors.observe.events import TaskResult
 from aios_actors.observe.logs import configure_logs
@@ -33,6 +33,9 @@ from scripts.bench.report import Row, add_arguments, report
 
 SETS = {False: "built-in tools", True: "unseen tools"}
 WANTED = {False: 0.95, True: 0.80}
+REAL_TOOLS = BUILT_IN.keys() | {spec.name for spec in OTHERS}
+"""Tools that the node itself has; the others are made up."""
+
 GROUP = 64
 """Tasks that run on one node at the same time."""
 
@@ -107,7 +110,7 @@ def groups(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     while waiting:
         group, rest, taken = list[Task](), list[Task](), set[str]()
         for task in waiting:
-            names = {spec.name for spec in task.tools if spec.name not in BUILT_IN} | task.agents.keys()
+            names = {spec.name for spec in task.tools if spec.name not in REAL_TOOLS} | task.agents.keys()
             if len(group) < GROUP and not names & taken:
                 group.append(task)
                 taken |= names
@@ -122,7 +125,7 @@ def config_of(group: list[Task], module: ModuleType, options: argparse.Namespace
     agents: dict[str, AgentConfig] = {}
     for number, task in enumerate(group):
         name = f"solver{number}"
-        own = [make_tool(spec) for spec in task.tools if spec.name not in BUILT_IN]
+        own = [make_tool(spec) for spec in task.tools if spec.name not in REAL_TOOLS]
         setattr(module, name, type(name, (Solver,), {"tools": own}))
         agents[name] = AgentConfig(
             class_=f"{module.__name__}:{name}",
@@ -160,17 +163,23 @@ async def run_group(group: list[Task], options: argparse.Namespace) -> list[tupl
 async def run_set(unseen: bool, options: argparse.Namespace, tell: Callable[[str], None]) -> list[Row]:
     """One set of tasks; rows for the whole set and for each skill."""
     passed, total = Counter[str](), Counter[str]()
-    tasks = held_out_tasks(options.seed, options.tasks, unseen)
-    for group in groups(tasks):
-        for task, result, right in await run_group(group, options):
+    tokens, seconds, turnaround = 0, 0.0, 0.0
+    for group in groups(held_out_tasks(options.seed, options.tasks, unseen)):
+        judged = await run_group(group, options)
+        seconds += max(result.turnaround_s for _, result, _ in judged)
+        for task, result, right in judged:
             total[task.skill] += 1
             passed[task.skill] += right
+            tokens += result.tokens_out
+            turnaround += result.turnaround_s
             if options.failures and not right:
                 tell(f"{task.skill}: {task.input!r}\n  wanted {task.checks}\n  got {result.error or result.answer}")
     name, count = SETS[unseen], total.total()
     share = passed.total() / count
     rows = [Row(f"{name}: solved of {count}", share, "share", "the truth", WANTED[unseen], share >= WANTED[unseen])]
     rows += [Row(f"{name}: {skill} (of {total[skill]})", passed[skill] / total[skill], "share") for skill in total]
+    rows.append(Row(f"{name}: generated, up to {GROUP} agents at once", tokens / seconds, "tokens/s"))
+    rows.append(Row(f"{name}: mean turnaround of a task", turnaround / count, "s"))
     return rows
 
 
