@@ -1,8 +1,8 @@
 """What the kernel itself costs: syscalls of agents on a whole kernel whose engine is fake and answers at once.
 
 Everything is real but the engine: scheduler, access check, forwarding, stores, accounting. The times are what an agent
-sees, from its call to its answer. AIOS (commit 2155966), measured in the same way on another machine of this size, takes
-1.10 s for an LLM call that its model answers at once: its scheduler sleeps.
+sees, from its call to its answer. AIOS (commit 2155966), measured in the same way on another machine of this size,
+takes 1.10 s for an LLM call that its model answers at once: its scheduler sleeps.
 
     python -m scripts.bench.kernel [--quick] [--json]
 """

@@ -61,8 +61,8 @@ EMBEDDING_SCALE = 0.05
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def plant_induction(network: "Network", heads: int = 3) -> None:
-    """Sets some heads of the first two layers so that the network can copy before it is trained.
+def plant_induction(network: "Network") -> None:
+    """Sets half of the heads of the first two layers so that the network can copy before it is trained.
 
     In layer 0 they attend to the previous token and write a projection of it; in layer 1 they look for the token whose
     predecessor is like the current one, and write that token: an induction circuit (C. Olsson et al., "In-context
@@ -77,7 +77,7 @@ def plant_induction(network: "Network", heads: int = 3) -> None:
     first, second = network.blk[0], network.blk[1]
     assert isinstance(first, Block) and isinstance(second, Block)
     bases = torch.linalg.qr(torch.randn(3, shape.width - 1, shape.width - 1))[0]
-    for head in range(heads):
+    for head in range(shape.heads // 2):
         rows = slice(head * size, (head + 1) * size)
         seen, written, copied = (functional.pad(basis[rows], (1, 0)) for basis in bases)
         query, key = torch.zeros(size), torch.zeros(size)
