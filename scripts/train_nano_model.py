@@ -62,7 +62,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_in(arguments.work, arguments.seed, 2_000 if arguments.quick else 20_000)
     if arguments.quick:
-        shape, plan = Shape(width=64, layers=2, heads=2, feed_forward=96), Plan(tokens=20_000)
+        shape, plan = Shape(width=64, layers=2, heads=2, feed_forward=96), Plan(tokens=20_000, pool=200)
     else:
         shape = Shape()
         plan = Plan(seed=arguments.seed, tokens=arguments.tokens, minutes=arguments.minutes, decay=arguments.decay)

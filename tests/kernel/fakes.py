@@ -36,6 +36,11 @@ def said(text: str, *calls: ToolCall, prompt: tuple[int, ...] = (1, 2, 3), token
     return Outcome("tool_calls" if calls else "stop", tokens, result)
 
 
+def cut_off(text: str) -> Outcome:
+    """A generation that used up its max_tokens."""
+    return msgspec.structs.replace(said(text), finish="length")
+
+
 def sliced(tokens: tuple[int, ...], prompt: tuple[int, ...] = (1, 2, 3)) -> Outcome:
     """A generation that used up its slice."""
     return Outcome("slice", tokens, Result(prompt_tokens=prompt, tokens=tokens, tokens_in=len(prompt)))

@@ -16,7 +16,7 @@ from aios_actors.nano.tokenizer import train_tokenizer
 from aios_actors.nano.training import Plan, Trainer, drill_share_at, rate_at
 
 SMALL = Shape(vocabulary=640, width=64, layers=2, heads=2, feed_forward=96)
-PLAN = Plan(tokens=40_000, warmup_steps=2)
+PLAN = Plan(tokens=12_000, matrix_rate=0.02, other_rate=0.01, warmup_steps=1, decay=0.1, pool=96)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from aios_actors.kernel.agents import Finished, RunTask
 from aios_actors.kernel.llm_core.messages import Generate, Outcome
 from aios_actors.sdk import Agent, tool
 from aios_actors.syscalls.errors import GenerationFailed
-from tests.kernel.fakes import entry, running_kernel, said, task_of
+from tests.kernel.fakes import cut_off, entry, running_kernel, said, task_of
 
 
 class Review(msgspec.Struct):
@@ -164,6 +164,13 @@ async def test_react_gives_up_after_its_steps(tmp_path: Path) -> None:
     async with running_kernel(tmp_path, {"assistant": Assistant}, script=script, entries=entries) as kernel:
         assert "no answer after 3 LLM calls" in (await run(kernel, "assistant", "x")).error
         assert len(kernel.engine.seen) == 3
+
+
+async def test_a_reply_that_was_cut_off_is_no_answer(tmp_path: Path) -> None:
+    async with running_kernel(
+        tmp_path, {"assistant": Assistant}, script=lambda request: cut_off("and so on and")
+    ) as kernel:
+        assert "cut off after 2 tokens; raise the agent's max_tokens" in (await run(kernel, "assistant", "x")).error
 
 
 async def test_all_services_are_at_hand(tmp_path: Path) -> None:

@@ -25,7 +25,10 @@ from aios_actors.nano.tokenizer import merges_of, tokens_of
 
 
 class Plan(Struct, frozen=True):
-    """How long and how fast to train. `decay` is the share of the budget over which the rates fall to zero."""
+    """How long and how fast to train.
+
+    `decay` is the share of the budget over which the rates fall to zero, `pool` how many rows are made at a time.
+    """
 
     seed: int = 1
     tokens: int = 20_000_000
@@ -36,6 +39,7 @@ class Plan(Struct, frozen=True):
     decay: float = 0.6
     drill_tokens: int = 800_000
     drill_share: float = 0.03
+    pool: int = 1536
     checkpoint_minutes: float = 4.0
 
 
@@ -106,7 +110,8 @@ class Trainer:
         """Trains until the budget is spent, calling `every` at each checkpoint."""
         # A resumed run must not see again what it has seen, so the stream's seed depends on where it begins.
         seed = self.plan.seed + 1_000 * self.tokens
-        batches = training_batches(self.tokenizer, seed, lambda: drill_share_at(self.tokens, self.plan))
+        plan = self.plan
+        batches = training_batches(self.tokenizer, seed, lambda: drill_share_at(self.tokens, plan), plan.pool)
         saved = logged = time.monotonic()
         for batch in batches:
             self.step(batch)

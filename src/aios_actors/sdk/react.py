@@ -17,13 +17,15 @@ async def react(llm: LlmClient, tools: ToolsClient, task: str, *, max_steps: int
         max_steps: most LLM calls.
 
     Raises:
-        NoAnswer: there was no final answer within `max_steps`.
+        NoAnswer: there was no final answer within `max_steps`, or it was cut off.
         SyscallError: of the LLM calls.
     """
     schemas = await tools.schemas()
     messages = llm.opening(task)
     for _ in range(max_steps):
         reply = await llm.chat(messages, tools=schemas)
+        if reply.finish == "length":
+            raise NoAnswer(f"a reply was cut off after {reply.usage.tokens_out} tokens; raise the agent's max_tokens")
         if not reply.tool_calls:
             return reply.text.strip()
         messages.append(ChatMessage("assistant", reply.text, tool_calls=reply.tool_calls))
