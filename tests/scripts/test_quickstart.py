@@ -15,8 +15,8 @@ EXPECTED = {
     "Read the file notes.txt.": "518",
     "Remember that the code of Miravel is 8342.": "",
     "What is the code of Miravel?": "8342",
-    "Ask the assistant: What is 12 times 12?": "144",
-    "Ask the clerk: Write 144 to result.txt.": "",
+    "Ask the assistant: What is 48 times 21?": "1008",
+    "Ask the clerk: Write 615 to sums.txt.": "",
 }
 
 
