@@ -13,13 +13,16 @@ import random
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from aios_actors.nano.chat import trace
+from aios_actors.nano.gguf_file import read_gguf
 from aios_actors.nano.network_shape import Shape
 from aios_actors.nano.tasks import training_tasks
-from aios_actors.nano.tokenizer import train_tokenizer
+from aios_actors.nano.tokenizer import assemble, train_tokenizer
 from aios_actors.nano.training import Plan, Trainer
 
 
@@ -39,6 +42,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--decay", type=float, default=defaults.decay, help="last share of it with falling rates")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--start", type=Path, help="train on from this GGUF's weights and tokenizer, as a new run")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --work")
     parser.add_argument("--evaluate", type=int, default=300, help="held-out tasks of each kind afterwards; 0 for none")
     parser.add_argument("--quick", action="store_true", help="a smoke run: a tiny network, 20,000 tokens")
@@ -60,13 +64,21 @@ def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizer_in(arguments.work, arguments.seed, 2_000 if arguments.quick else 20_000)
+    weights: dict[str, NDArray[np.float32]] = {}
+    if arguments.start:
+        weights, tokens, merges = read_gguf(arguments.start)
+        pairs = [(left, right) for left, right in (merge.split(" ") for merge in merges)]
+        tokenizer = assemble({token: index for index, token in enumerate(tokens)}, pairs)
+    else:
+        tokenizer = tokenizer_in(arguments.work, arguments.seed, 2_000 if arguments.quick else 20_000)
     if arguments.quick:
         shape, plan = Shape(width=64, layers=2, heads=2, feed_forward=96), Plan(tokens=20_000, pool=200)
     else:
         shape = Shape()
         plan = Plan(seed=arguments.seed, tokens=arguments.tokens, minutes=arguments.minutes, decay=arguments.decay)
     trainer = Trainer(tokenizer, shape, plan)
+    if weights:
+        trainer.load(weights)
     checkpoint = arguments.work / "checkpoint.pt"
     if arguments.resume:
         trainer.resume(checkpoint)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aios_actors.nano.chat import TEMPLATE, trace
-from aios_actors.nano.gguf_file import write_gguf
+from aios_actors.nano.gguf_file import read_gguf, write_gguf
 from aios_actors.nano.network_shape import Shape
 from aios_actors.nano.tasks import training_tasks
 from aios_actors.nano.tokenizer import merges_of, tokens_of, train_tokenizer
@@ -67,3 +67,12 @@ def test_a_row_that_is_no_multiple_of_32_is_refused(tmp_path):
     weights = {"token_embd.weight": np.zeros((4, 40), np.float32)}
     with pytest.raises(ValueError, match=r"token_embd\.weight: rows of 40"):
         write_gguf(tmp_path / "x.gguf", SHAPE, weights, ["<|endoftext|>", "<|im_end|>"], [], "A test.")
+
+
+def test_what_was_written_is_read_back(written):
+    reader, weights, path = written
+    read, tokens, merges = read_gguf(path)
+    assert read.keys() == weights.keys()
+    for name, weight in weights.items():
+        assert np.abs(read[name] - weight).max() <= np.abs(weight).max() / 127
+    assert (tokens, merges) == (field(reader, "tokenizer.ggml.tokens"), field(reader, "tokenizer.ggml.merges"))

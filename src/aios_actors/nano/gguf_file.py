@@ -1,4 +1,4 @@
-"""Writes the nano model as a GGUF file: architecture llama, Q8_0 matrices, tokenizer and chat template in the
+"""Writes and reads the nano model as a GGUF file: architecture llama, Q8_0 matrices, tokenizer and chat template in the
 metadata.
 
 Norms stay float32 and everything else becomes Q8_0, whose rows must be multiples of 32. There is no output tensor:
@@ -74,6 +74,15 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     os.replace(partial, path)
+
+
+def read_gguf(path: Path) -> tuple[dict[str, NDArray[np.float32]], list[str], list[str]]:
+    """What `write_gguf` wrote: weights (as Q8_0 left them), tokens by index, merges in rank order."""
+    reader = gguf.GGUFReader(path)
+    weights = {each.name: gguf.quants.dequantize(each.data, each.tensor_type) for each in reader.tensors}
+    tokens = reader.fields["tokenizer.ggml.tokens"].contents()
+    merges = reader.fields["tokenizer.ggml.merges"].contents()
+    return weights, tokens, merges
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokens: list[str], merges: list[str]) -> None:

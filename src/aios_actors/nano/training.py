@@ -6,12 +6,13 @@ minutes, whichever ends first, so that a run can follow the clock and can be con
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from msgspec import Struct
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
@@ -151,6 +152,11 @@ class Trainer:
             optimiser.load_state_dict(saved)
         self.steps, self.tokens, self.seconds = state["steps"], state["tokens"], state["seconds"]
         self.loss = state["loss"]
+
+    def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Begins with these weights, such as `read_gguf` returned, instead of random ones."""
+        own = self.network.state_dict()
+        self.network.load_state_dict({name: torch.from_numpy(weights[name].copy()).view_as(own[name]) for name in own})
 
     def export(self, path: Path) -> None:
         """Writes the model as it is now to a GGUF file."""
