@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aios_actors.engine.batch import Batch
-from aios_actors.engine.model import Model
+from aios_actors.engine.model import LoadError, Model, load
+from aios_actors.engine.spec import WorkerSpec
 from scripts.bench.make_model import SPECIAL
 
 MakeModel = Callable[..., Model]
@@ -93,3 +96,15 @@ def test_metadata_is_read(model: Model) -> None:
     assert model.metadata("no.such.key") is None
     template = model.chat_template()
     assert template is not None and len(template) > 256, "longer than the first buffer"
+
+
+def test_a_model_outlives_the_failed_load_of_another(tiny_gguf: Path, tmp_path: Path) -> None:
+    """llama.cpp's one log callback is that of the last load; it must not be gone when an older model logs."""
+    first = load(WorkerSpec(model_path=str(tiny_gguf), context=256, sequences=1, threads=1))
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(tiny_gguf.read_bytes()[:-2000])
+    for _ in range(20):
+        with pytest.raises(LoadError):
+            load(WorkerSpec(model_path=str(broken), context=256, sequences=1, threads=1))
+    gc.collect()
+    first.close()

@@ -64,7 +64,7 @@ def bits(allowed: set[int]) -> npt.NDArray[np.uint32]:
     return mask
 
 
-# A shuffled row of distinct values with gaps, so that no tie is decided by rounding.
+# A shuffled row of distinct values with gaps, so that no tie is decided by rounding; no penalty below is a sum of gaps.
 logit_rows = st.tuples(st.integers(0, 2**32), st.sampled_from([0.02, 0.2, 1.0])).map(
     lambda drawn: (np.random.default_rng(drawn[0]).permutation(VOCABULARY) - VOCABULARY / 2) * drawn[1]
 )
@@ -77,9 +77,9 @@ rows = st.builds(
         top_p=st.sampled_from([1.0, 0.9, 0.31]),
         min_p=st.sampled_from([0.0, 0.07]),
         seed=st.integers(-(2**70), 2**70),
-        repeat_penalty=st.sampled_from([1.0, 1.3]),
-        frequency_penalty=st.sampled_from([0.0, 0.4]),
-        presence_penalty=st.sampled_from([0.0, -0.6]),
+        repeat_penalty=st.sampled_from([1.0, 1.317]),
+        frequency_penalty=st.sampled_from([0.0, 0.413]),
+        presence_penalty=st.sampled_from([0.0, -0.607]),
         penalty_window=st.sampled_from([-1, 0, 3, 64]),
         logit_bias=st.dictionaries(st.integers(0, VOCABULARY - 1), st.sampled_from([-3.253, 5.517]), max_size=3),
     ),

@@ -47,7 +47,12 @@ class LlamaLog:
         self._callback = llama_cpp.llama_log_callback(self._receive)
 
     def install(self) -> None:
-        """Take the lines of this process from here on; this object must live as long as llama.cpp is used."""
+        """Take the lines of this process from here on.
+
+        llama.cpp keeps the callback for the whole process and may call it when nothing here is left that refers to it:
+        after a failed load, or while an older model is freed. So it gets a reference that is never given back.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._callback))
         llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def _receive(self, level: int, text: bytes, _data: Any) -> None:
