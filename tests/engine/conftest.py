@@ -14,7 +14,7 @@ from aios_actors.engine.spec import WorkerSpec
 from scripts.bench.make_model import SHAPES, write
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quiet_logs() -> Iterator[None]:
     """llama.cpp writes hundreds of debug lines for each model."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
