@@ -160,7 +160,8 @@ def test_any_query_is_answered(store: MemoryStore, text: str, query: str) -> Non
     except InvalidArgument:
         assert any("\ud800" <= character <= "\udfff" for character in query)
     else:
-        assert [note.text for note in found] in ([], [text])
+        # The owner has nothing else; an example that is drawn again adds its text again.
+        assert {note.text for note in found} <= {text}
 
 
 @SHARED
