@@ -16,7 +16,7 @@ EXPECTED = {
     "Remember that the code of Miravel is 8342.": "",
     "What is the code of Miravel?": "8342",
     "Ask the assistant: What is 48 times 21?": "1008",
-    "Ask the clerk: Write 615 to sums.txt.": "",
+    "Ask the clerk: Write 615 to report.txt.": "",
 }
 
 
