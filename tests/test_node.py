@@ -1,6 +1,7 @@
 """A whole node with the embedded model: right answers, restarts of workers and of the node, fairness of results."""
 
 import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -137,9 +138,10 @@ async def test_nothing_of_a_node_is_left(tmp_path: Path) -> None:
     def children() -> set[str]:
         return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
+    gc.collect()  # what earlier tests left may not close its files in the midst of this one
     before, tasks = children(), len(asyncio.all_tasks())
     descriptors = len(os.listdir("/proc/self/fd"))
     await results(config(), tmp_path)
     assert children() == before
     assert len(asyncio.all_tasks()) == tasks
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
