@@ -25,6 +25,7 @@ from aios_actors.engine.spec import ModelInfo, WorkerSpec
 
 VERSION = 1
 MAX_FRAME = 64 << 20
+TOKEN_VARIABLE = "AIOS_WORKER_TOKEN"  # the environment variable with the secret that a worker says in its `Hello`
 
 FinishReason = Literal["", "stop", "length", "tool_calls", "slice", "preempted", "cancelled", "error"]
 ErrorCode = Literal[

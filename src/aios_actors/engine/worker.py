@@ -14,9 +14,9 @@ import signal
 import socket
 import sys
 
+from aios_actors.engine.protocol import TOKEN_VARIABLE
 from aios_actors.observe.logs import configure_logs
 
-TOKEN_VARIABLE = "AIOS_WORKER_TOKEN"
 _PR_SET_PDEATHSIG = 1
 
 

@@ -15,9 +15,17 @@ from pathlib import Path
 
 import anyio
 
-from aios_actors.engine.protocol import Hello, NodeFrame, Shutdown, WorkerFrame, decode_worker_frame, encode, read_frame
+from aios_actors.engine.protocol import (
+    TOKEN_VARIABLE,
+    Hello,
+    NodeFrame,
+    Shutdown,
+    WorkerFrame,
+    decode_worker_frame,
+    encode,
+    read_frame,
+)
 
-TOKEN_VARIABLE = "AIOS_WORKER_TOKEN"
 GOODBYE_S = 2.0
 
 
