@@ -132,6 +132,25 @@ def test_an_evicted_conversation_comes_back_from_its_page() -> None:
     assert (kv.pages.paged_in, kv.pages.paged_out) == (1, 2)
 
 
+def test_what_other_adapters_computed_is_not_taken() -> None:
+    kv, backend = cache()
+    serve(kv, backend, list(range(50)), "a")
+    running = kv.acquire(array(list(range(60))), "b", "lora")
+    assert running is not None and running.cached == 0
+    other = kv.acquire(array(list(range(60))), "c", "other lora")
+    assert other is not None and other.cached == 0, "nothing of use to wait for"
+
+
+def test_an_agent_that_changes_its_adapters_starts_anew_and_its_page_stays_with_the_old_ones() -> None:
+    kv, backend = cache(slots=1)
+    serve(kv, backend, list(range(40)), "a")
+    serve(kv, backend, list(range(100, 140)), "b")
+    tuned = kv.acquire(array(list(range(45))), "c", "lora")
+    assert tuned is not None and tuned.cached == 0
+    kv.release(tuned.slot)
+    assert serve(kv, backend, list(range(45)), "a").cached == 40
+
+
 def test_what_has_no_conversation_is_evicted_first_and_not_paged() -> None:
     kv, backend = cache(slots=2)
     kept = serve(kv, backend, list(range(40)), "a")
@@ -170,6 +189,9 @@ prompts = st.tuples(st.integers(0, 2), st.integers(0, 40), st.lists(words, min_s
 )
 
 
+ADAPTERS = {"": 0, "lora": 1000}  # what a set of adapters adds to each token, so that its KV is told apart
+
+
 class KvMachine(RuleBasedStateMachine):
     """Any order of requests, steps, ends and forgetting: what the books say is resident is what was computed."""
 
@@ -178,9 +200,9 @@ class KvMachine(RuleBasedStateMachine):
         self.kv, self.backend = cache(slots, budget)
         self.running: dict[int, list[int]] = {}
 
-    @rule(tokens=prompts, conversation=st.sampled_from(["", "a", "b", "c", "d"]))
-    def submit(self, tokens: list[int], conversation: str) -> None:
-        lease = self.kv.acquire(array(tokens), conversation)
+    @rule(tokens=prompts, conversation=st.sampled_from(["", "a", "b", "c", "d"]), adapters=st.sampled_from([*ADAPTERS]))
+    def submit(self, tokens: list[int], conversation: str, adapters: str) -> None:
+        lease = self.kv.acquire(array(tokens), conversation, adapters)
         if lease is None:
             assert self.running, "a request waited though nothing runs"
             return
@@ -195,7 +217,7 @@ class KvMachine(RuleBasedStateMachine):
         for index, tokens in self.running.items():
             length = self.kv.slots[index].length
             chunks[index] = tokens[length : length + share]
-        self.backend.decode(chunks)
+        self.backend.decode({i: self.computed(i, chunk) for i, chunk in chunks.items()})
         self.kv.flushed()
         for index, chunk in chunks.items():
             self.kv.slots[index].append(chunk)
@@ -217,12 +239,16 @@ class KvMachine(RuleBasedStateMachine):
     def forget(self, conversation: str) -> None:
         self.kv.forget(conversation)
 
+    def computed(self, index: int, tokens: list[int]) -> list[int]:
+        """What the KV of `tokens` in a slot is."""
+        return [token + ADAPTERS[self.kv.slots[index].adapters] for token in tokens]
+
     @invariant()
     def books_are_right(self) -> None:
         self.backend.decode({})
         self.kv.flushed()
         for slot in self.kv.slots:
-            assert self.backend.held(slot.index) == slot.tokens.tolist()
+            assert self.backend.held(slot.index) == self.computed(slot.index, slot.tokens.tolist())
             assert slot.leased == (slot.index in self.running)
             if slot.leased:
                 assert self.running[slot.index][: slot.length] == slot.tokens.tolist()

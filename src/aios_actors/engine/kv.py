@@ -20,6 +20,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from aios_actors.engine.pages import PageStore
+from aios_actors.engine.radix import Match, RadixTree, common_prefix
 
 Tokens = npt.NDArray[np.int32]
 # Waiting for, or paging in, a shared prefix pays from about here on: computing 16 tokens costs less than a step.
@@ -43,15 +44,16 @@ class Lease(Struct, frozen=True):
 
 
 class Slot:
-    """One sequence of the context: the tokens it holds, and who uses it."""
+    """One sequence of the context: the tokens it holds, the adapters they were computed with, and who uses it."""
 
     def __init__(self, index: int, context: int) -> None:
         self.index = index
         self.length = 0
         self.conversation = ""
+        self.adapters = ""
         self.leased = False
         self.used = 0
-        self.target: Tokens = np.empty(0, np.int32)
+        self.target = 0
         self._buffer = np.empty(context, np.int32)
 
     @property
@@ -85,41 +87,44 @@ class KvCache:
         self.context = context
         self.pages = pages
         self._clock = 0
+        self._held: RadixTree[int] = RadixTree()
+        self._coming: RadixTree[int] = RadixTree()  # prompts that running requests are still computing
         self._copied_from: set[int] = set()
         self._copied_to: set[int] = set()
 
-    def acquire(self, tokens: Tokens, conversation: str) -> Lease | None:
-        """Lease a slot for a prompt of at least one token; None: ask again after the next step."""
+    def acquire(self, tokens: Tokens, conversation: str, adapters: str = "") -> Lease | None:
+        """Lease a slot for a prompt of at least one token; None: ask again after the next step.
+
+        `adapters` names the set of adapters in force: only what was computed with the same set is of use.
+        """
         free = [s for s in self.slots if not s.leased]
         if not free:
             return None
-        most = len(tokens) - 1  # the last token must be computed: its logits are wanted
-        prefixes = {s.index: _common_prefix(s.tokens, tokens[:most]) for s in self.slots}
-        source = max(self.slots, key=lambda s: (prefixes[s.index], s.conversation == conversation, -s.index))
-        cached = prefixes[source.index]
-        if self._soon(tokens[:most]) >= cached + WORTHWHILE:
+        self._index()
+        reusable = tokens[: len(tokens) - 1]  # the last token must be computed: its logits are wanted
+        held = self._held.match(reusable, adapters)
+        if self._coming.match(reusable, adapters).length >= held.length + WORTHWHILE:
             return None
-        target = self._choose(free, prefixes, conversation)
-        page = self.pages.find(tokens[:most], at_least=cached + WORTHWHILE)
+        target = self._choose(free, held, reusable, conversation, adapters)
+        page = self.pages.find(reusable, adapters, at_least=held.length + WORTHWHILE)
         if page is not None:
             if target.index in self._copied_from | self._copied_to:
                 return None
-            return self._page_in(target, page, tokens[:most], conversation)
-        if source is not target and cached > prefixes[target.index]:
-            self._vacate(target, keep=0, conversation=conversation)
-            self._backend.copy(source.index, target.index, cached)
-            self._copied_from.add(source.index)
-            self._copied_to.add(target.index)
-            target.fill(source.tokens[:cached])
+            return self._page_in(target, page, tokens, conversation, adapters)
+        if self._overlap(target, reusable, adapters) == held.length:
+            self._vacate(target, keep=held.length, conversation=conversation)
         else:
-            self._vacate(target, keep=prefixes[target.index], conversation=conversation)
-        return self._lease(target, tokens, conversation)
+            source = self._source(held, conversation)
+            self._vacate(target, keep=0, conversation=conversation)
+            self._copy(source, target, held.length)
+        return self._lease(target, tokens, conversation, adapters)
 
     def release(self, index: int, *, keep: bool = True) -> None:
         """End a lease; the tokens stay parked, or with `keep` False are dropped."""
         slot = self.slots[index]
         slot.leased = False
-        slot.target = np.empty(0, np.int32)
+        self._coming.remove(index)
+        self._update(slot)
         if not keep:
             self._empty(slot)
 
@@ -128,6 +133,7 @@ class KvCache:
         slot = self.slots[index]
         self._backend.truncate(index, length)
         slot.length = min(slot.length, length)
+        self._update(slot)
 
     def forget(self, conversation: str) -> None:
         """A conversation is over: its slot may be reused first, and its page is dropped."""
@@ -153,52 +159,75 @@ class KvCache:
         """Slots that hold tokens and serve no request."""
         return sum(1 for s in self.slots if s.length and not s.leased)
 
-    def _soon(self, tokens: Tokens) -> int:
-        """The longest shared prefix that a running request has not computed yet, but is about to."""
-        computing = (s for s in self.slots if s.leased and len(s.target) > s.length)
-        return max((_common_prefix(s.target, tokens) for s in computing), default=0)
+    def _index(self) -> None:
+        """Bring the trees up to what the running requests have computed."""
+        for slot in self.slots:
+            if slot.leased:
+                self._update(slot)
+                if slot.length >= slot.target:
+                    self._coming.remove(slot.index)
 
-    def _choose(self, free: list[Slot], prefixes: dict[int, int], conversation: str) -> Slot:
+    def _update(self, slot: Slot) -> None:
+        known = self._held.length(slot.index)
+        if slot.index not in self._held:
+            self._held.insert(slot.index, slot.tokens, slot.adapters)
+        elif known < slot.length:
+            self._held.extend(slot.index, slot.tokens[known:])
+        else:
+            self._held.truncate(slot.index, slot.length)
+
+    def _choose(self, free: list[Slot], held: Match[int], tokens: Tokens, conversation: str, adapters: str) -> Slot:
         """The slot to give away: where the least is lost, and low numbers, so that running slots are neighbours."""
         ours = [s for s in free if conversation and s.conversation == conversation]
         if ours:
-            return max(ours, key=lambda s: prefixes[s.index])
-        continued = [s for s in free if s.length and prefixes[s.index] == s.length and not s.conversation]
+            return max(ours, key=lambda s: self._overlap(s, tokens, adapters))
+        continued = [self.slots[i] for i in held.ending if not self.slots[i].leased and not self.slots[i].conversation]
         if continued:
-            return max(continued, key=lambda s: prefixes[s.index])
+            return continued[-1]
         return min(free, key=lambda s: (s.length > 0, bool(s.conversation), s.used, s.index))
+
+    def _source(self, held: Match[int], conversation: str) -> Slot:
+        """Whom to copy a shared prefix from."""
+        holders = (self.slots[i] for i in held.holders())
+        return max(holders, key=lambda s: (s.conversation == conversation, -s.index))
+
+    def _overlap(self, slot: Slot, tokens: Tokens, adapters: str) -> int:
+        return common_prefix(slot.tokens, tokens) if slot.adapters == adapters else 0
 
     def _vacate(self, slot: Slot, keep: int, conversation: str) -> None:
         """Keep the first `keep` tokens; what another conversation would lose goes to host memory."""
         theirs = slot.conversation and slot.conversation != conversation
         if theirs and slot.length - keep >= WORTHWHILE and slot.index not in self._copied_to:
-            self.pages.put(slot.conversation, slot.tokens.copy(), self._backend.save(slot.index))
+            self.pages.put(slot.conversation, slot.tokens.copy(), self._backend.save(slot.index), slot.adapters)
         if keep < slot.length:
             self._backend.truncate(slot.index, keep)
             slot.length = keep
+        self._held.remove(slot.index)
 
-    def _page_in(self, slot: Slot, key: str, tokens: Tokens, conversation: str) -> Lease:
+    def _copy(self, source: Slot, target: Slot, length: int) -> None:
+        self._backend.copy(source.index, target.index, length)
+        self._copied_from.add(source.index)
+        self._copied_to.add(target.index)
+        target.fill(source.tokens[:length])
+
+    def _page_in(self, slot: Slot, key: str, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._vacate(slot, keep=0, conversation=conversation)
         page = self.pages.take(key, keep=key != conversation)
         if page is not None and self._backend.restore(slot.index, page.state):
-            keep = _common_prefix(page.tokens, tokens)
+            keep = common_prefix(page.tokens, tokens[: len(tokens) - 1])
             slot.fill(page.tokens[:keep])
             self._backend.truncate(slot.index, keep)
-        return self._lease(slot, tokens, conversation)
+        return self._lease(slot, tokens, conversation, adapters)
 
-    def _lease(self, slot: Slot, tokens: Tokens, conversation: str) -> Lease:
+    def _lease(self, slot: Slot, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._clock += 1
-        slot.leased, slot.used, slot.conversation, slot.target = True, self._clock, conversation, tokens
+        slot.leased, slot.used, slot.conversation, slot.adapters = True, self._clock, conversation, adapters
+        slot.target = len(tokens)
+        self._held.insert(slot.index, slot.tokens, adapters)
+        self._coming.insert(slot.index, tokens, adapters)
         return Lease(slot.index, slot.length)
 
     def _empty(self, slot: Slot) -> None:
         self._backend.truncate(slot.index, 0)
+        self._held.remove(slot.index)
         slot.length, slot.conversation = 0, ""
-
-
-def _common_prefix(ours: Tokens, theirs: Tokens) -> int:
-    """How many tokens at the beginning are equal."""
-    length = min(len(ours), len(theirs))
-    different = ours[:length] != theirs[:length]
-    first = int(different.argmax()) if length else 0
-    return first if length and different[first] else length

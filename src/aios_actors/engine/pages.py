@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from aios_actors.engine.radix import RadixTree
+
 Tokens = npt.NDArray[np.int32]
 
 
@@ -24,6 +26,7 @@ class Page(Struct, frozen=True):
     tokens: Tokens
     state: bytes
     checksum: int
+    adapters: str = ""
 
     @property
     def size(self) -> int:
@@ -32,7 +35,7 @@ class Page(Struct, frozen=True):
 
     def intact(self, digest: str) -> bool:
         """Whether the page is undamaged and belongs to the model of `digest`."""
-        return self.digest == digest and self.checksum == _checksum(digest, self.tokens, self.state)
+        return self.digest == digest and self.checksum == _checksum(digest, self.adapters, self.tokens, self.state)
 
 
 class PageStore:
@@ -42,6 +45,7 @@ class PageStore:
         self._digest = digest
         self._budget = budget
         self._pages: OrderedDict[str, Page] = OrderedDict()
+        self._tree: RadixTree[str] = RadixTree()
         self.bytes = 0
         self.paged_out = 0
         self.paged_in = 0
@@ -49,28 +53,23 @@ class PageStore:
     def __len__(self) -> int:
         return len(self._pages)
 
-    def put(self, conversation: str, tokens: Tokens, state: bytes) -> None:
+    def put(self, conversation: str, tokens: Tokens, state: bytes, adapters: str = "") -> None:
         """Keep a page; older ones make room. One larger than the whole budget is not kept."""
         self.discard(conversation)
-        page = Page(self._digest, tokens, state, _checksum(self._digest, tokens, state))
+        page = Page(self._digest, tokens, state, _checksum(self._digest, adapters, tokens, state), adapters)
         if page.size > self._budget:
             return
         while self.bytes + page.size > self._budget:
             self.discard(next(iter(self._pages)))
         self._pages[conversation] = page
+        self._tree.insert(conversation, tokens, adapters)
         self.bytes += page.size
         self.paged_out += 1
 
-    def find(self, tokens: Tokens, at_least: int) -> str | None:
+    def find(self, tokens: Tokens, adapters: str = "", *, at_least: int) -> str | None:
         """The conversation whose page shares the longest prefix with `tokens`, if that is `at_least` so long."""
-        best, best_length = None, at_least - 1
-        for conversation, page in self._pages.items():
-            length = min(len(page.tokens), len(tokens))
-            if length <= best_length or not np.array_equal(page.tokens[: best_length + 1], tokens[: best_length + 1]):
-                continue
-            different = np.flatnonzero(page.tokens[:length] != tokens[:length])
-            best, best_length = conversation, int(different[0]) if len(different) else length
-        return best
+        match = self._tree.match(tokens, adapters)
+        return next(match.holders(), None) if match.length >= at_least else None
 
     def take(self, conversation: str, *, keep: bool) -> Page | None:
         """The page, if it is there and intact; it stays only with `keep`."""
@@ -89,7 +88,9 @@ class PageStore:
         page = self._pages.pop(conversation, None)
         if page is not None:
             self.bytes -= page.size
+            self._tree.remove(conversation)
 
 
-def _checksum(digest: str, tokens: Tokens, state: bytes) -> int:
-    return zlib.crc32(state, zlib.crc32(np.ascontiguousarray(tokens).tobytes(), zlib.crc32(digest.encode())))
+def _checksum(digest: str, adapters: str, tokens: Tokens, state: bytes) -> int:
+    bound = zlib.crc32(np.ascontiguousarray(tokens).tobytes(), zlib.crc32(f"{digest}/{adapters}".encode()))
+    return zlib.crc32(state, bound)
