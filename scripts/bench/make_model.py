@@ -3,7 +3,7 @@
 Right for measuring speed, useless for answers. Weights are random Q8_0 blocks, seeded; the vocabulary is a byte-level
 BPE of the real size with made-up words; the chat template is ChatML with tools. Needs the `gguf` package.
 
-    python scripts/bench/make_model.py 135m 135m.gguf
+    python -m scripts.bench.make_model 135m 135m.gguf
 """
 
 from __future__ import annotations
@@ -52,6 +52,20 @@ SHAPES = {
     "1b": Shape(16, 2048, 32, 8, 8192, 128_256, context=131_072),
     "8b": Shape(32, 4096, 32, 8, 14_336, 128_256, context=131_072, tied=False),
 }
+
+
+FOLDER = Path(__file__).resolve().parent.parent.parent / "build" / "models"
+
+
+def model_file(shape: str) -> Path:
+    """The model of a named shape under `build/models`; written if it is not there."""
+    path = FOLDER / f"random-{shape}.gguf"
+    if not path.is_file():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        write(SHAPES[shape], unfinished, name=f"random-{shape}")
+        unfinished.rename(path)
+    return path
 
 
 def byte_letters() -> list[str]:

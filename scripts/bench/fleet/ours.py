@@ -1,0 +1,143 @@
+"""Our engine as an endpoint: one worker process, spoken to in its own protocol over its socket."""
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aios_actors.engine.messages import JsonSchema, Sampling, TextPrompt, TokenPrompt
+from aios_actors.engine.protocol import (
+    Cancel,
+    EngineStats,
+    Event,
+    Ping,
+    Pong,
+    Ready,
+    Start,
+    StartFailed,
+    Step,
+    Submit,
+    Tokenize,
+    Tokenized,
+)
+from aios_actors.engine.spec import ModelInfo, WorkerSpec
+from aios_actors.kernel.llm_core.process import WorkerProcess, open_worker
+from scripts.bench.fleet.endpoint import Answer, EndpointError, Request
+from scripts.bench.measures import resident_bytes
+
+
+@dataclass
+class _Live:
+    done: "asyncio.Future[Event]"
+    stamps: list[float] = field(default_factory=list)
+
+
+class WorkerEndpoint:
+    """A worker that serves.
+
+    Attributes:
+        info: the model and the settings that the engine chose.
+        process: the worker's process.
+    """
+
+    def __init__(self, process: WorkerProcess, info: ModelInfo) -> None:
+        self.process = process
+        self.info = info
+        self._live: dict[int, _Live] = {}
+        self._ids = itertools.count(1)
+        self._pong: asyncio.Future[EngineStats] | None = None
+        self._tokenized: dict[int, asyncio.Future[tuple[int, ...]]] = {}
+
+    async def complete(self, request: Request) -> Answer:
+        """See `Endpoint`."""
+        constraint = JsonSchema(dict(request.schema)) if request.schema is not None else None
+        sampling = Sampling(max_tokens=request.max_tokens, ignore_eos=constraint is None)
+        submit = Submit(next(self._ids), TokenPrompt(request.tokens), sampling, constraint, conversation=request.agent)
+        event, stamps = await self.submit(submit)
+        result = event.result
+        if result is None or result.error is not None:
+            raise EndpointError(result.error.message if result and result.error else f"ended as {event.finish}")
+        return Answer(result.tokens, tuple(stamps), result.tokens_cached, result.tokens_forced)
+
+    async def submit(self, submit: Submit) -> tuple[Event, list[float]]:
+        """Runs a request of the protocol; its last event, and when each step brought tokens of it."""
+        live = self._live[submit.id] = _Live(asyncio.get_running_loop().create_future())
+        self.process.send(submit)
+        try:
+            return await live.done, live.stamps
+        except asyncio.CancelledError:
+            self.process.send(Cancel(submit.id))
+            raise
+        finally:
+            del self._live[submit.id]
+
+    async def stats(self) -> EngineStats:
+        """The engine's counters."""
+        self._pong = asyncio.get_running_loop().create_future()
+        self.process.send(Ping(0))
+        return await self._pong
+
+    async def tokenize(self, text: str) -> tuple[int, ...]:
+        """The ids of a text."""
+        frame = Tokenize(next(self._ids), TextPrompt(text))
+        answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self._tokenized[frame.id] = answer
+        self.process.send(frame)
+        return await answer
+
+    def resident(self) -> int:
+        """See `Endpoint`."""
+        return resident_bytes(self.process.pid)
+
+    async def listen(self) -> None:
+        """Brings the worker's frames to whom they are for; if it ends, so does every request."""
+        async for frame in self.process.frames():
+            match frame:
+                case Step(events):
+                    self._take(events, time.perf_counter())
+                case Pong(_, stats) if self._pong is not None and not self._pong.done():
+                    self._pong.set_result(stats)
+                case Tokenized(number, tokens):
+                    self._tokenized.pop(number).set_result(tokens)
+        for live in self._live.values():
+            live.done.set_exception(EndpointError(f"the worker {await self.process.exit_status()}"))
+
+    def _take(self, events: tuple[Event, ...], now: float) -> None:
+        for event in events:
+            live = self._live.get(event.id)
+            if live is None:
+                continue
+            if event.tokens:
+                live.stamps.append(now)
+            if event.finish and not live.done.done():
+                live.done.set_result(event)
+
+
+@contextlib.asynccontextmanager
+async def running_worker(spec: WorkerSpec) -> AsyncIterator[WorkerEndpoint]:
+    """Starts a worker and waits until it serves. Raises EndpointError if it cannot."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_worker(Path(folder), "bench", ("--log-level", "error")) as process:
+            process.send(Start(spec))
+            endpoint = WorkerEndpoint(process, await _ready(process))
+            listening = asyncio.create_task(endpoint.listen())
+            try:
+                yield endpoint
+            finally:
+                listening.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await listening
+
+
+async def _ready(process: WorkerProcess) -> ModelInfo:
+    async for frame in process.frames():
+        match frame:
+            case Ready(info):
+                return info
+            case StartFailed(code, message):
+                raise EndpointError(f"the worker cannot start ({code}): {message}")
+    raise EndpointError(f"the worker {await process.exit_status()}")

@@ -1,0 +1,106 @@
+"""What is measured beside the fleets: raw rates, the stall of decoders by a long prefill, a cold start of many.
+
+Contract: each probe takes an endpoint that is otherwise idle and returns plain numbers, in seconds or tokens a second.
+"""
+
+import time
+from collections.abc import Sequence
+
+import anyio
+
+from scripts.bench.fleet.endpoint import Answer, Endpoint, Request
+from scripts.bench.fleet.load import Vocabulary
+from scripts.bench.measures import percentile
+
+WIDTHS = (1, 8, 16)
+
+
+class Rates:
+    """The best rates seen in a run, in tokens a second."""
+
+    def __init__(self, prefill: float, decode: float) -> None:
+        self.prefill = prefill
+        self.decode = decode
+
+    def seconds(self, prefill: int, decode: int) -> float:
+        """The time that a load takes if everything runs at the best rates: no engine can do better."""
+        return prefill / self.prefill + decode / self.decode
+
+
+async def gather(endpoint: Endpoint, requests: Sequence[Request]) -> list[Answer]:
+    """Completes all at the same time; the answers in order."""
+    answers: dict[int, Answer] = {}
+
+    async def one(index: int, request: Request) -> None:
+        answers[index] = await endpoint.complete(request)
+
+    async with anyio.create_task_group() as group:
+        for index, request in enumerate(requests):
+            group.start_soon(one, index, request)
+    return [answers[index] for index in range(len(requests))]
+
+
+async def best_rates(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int, out: int) -> Rates:
+    """Prefill of one prompt of `prompt` tokens, and decoding of `out` tokens at the best of several widths."""
+    began = time.perf_counter()
+    answer = await endpoint.complete(Request("rates", vocabulary.draw(prompt, "rates"), 1))
+    prefill = prompt / (answer.stamps[0] - began)
+    decode = 0.0
+    for width in WIDTHS:
+        requests = [Request(f"rates-{width}-{n}", vocabulary.draw(16, width, n), out) for n in range(width)]
+        answers = await gather(endpoint, requests)
+        first, last = max(each.stamps[0] for each in answers), min(each.stamps[-1] for each in answers)
+        # Only the stretch in which all decode; tokens a piece, since a piece may hold several.
+        tokens = sum(len(each.tokens) * _share(each.stamps, first, last) for each in answers)
+        decode = max(decode, tokens / (last - first) if last > first else 0.0)
+    return Rates(prefill, decode)
+
+
+def _share(stamps: Sequence[float], first: float, last: float) -> float:
+    return sum(first < stamp <= last for stamp in stamps) / len(stamps)
+
+
+async def stall(
+    endpoint: Endpoint, vocabulary: Vocabulary, *, prompt: int, decoders: int, out: int
+) -> tuple[float, float]:
+    """p99 of the time between two tokens of `decoders`: while they are alone, and while a prompt is prefilled.
+
+    Args:
+        endpoint: what to measure.
+        vocabulary: to draw the prompts from.
+        prompt: length of the prompt that comes when the decoders have generated for a while.
+        decoders: how many generations run meanwhile.
+        out: tokens that each of them generates; enough to outlast the prefill, or its end is not seen.
+    """
+    requests = [Request(f"decoder-{n}", vocabulary.draw(32, "decoder", n), out) for n in range(decoders)]
+    alone = await gather(endpoint, [Request(f"{r.agent}-alone", r.tokens, max(out // 4, 8)) for r in requests])
+    answers: list[Answer] = []
+    window = [0.0, 0.0]
+
+    async def decode() -> None:
+        answers.extend(await gather(endpoint, requests))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(decode)
+        window[0] = time.perf_counter()
+        long = await endpoint.complete(Request("long", vocabulary.draw(prompt, "long"), 1))
+        window[1] = long.stamps[0]
+    return percentile(gaps(alone), 0.99), percentile(gaps(answers, *window), 0.99)
+
+
+def gaps(answers: Sequence[Answer], start: float = 0.0, end: float = float("inf")) -> list[float]:
+    """Times between two neighbouring tokens of one answer, where both are within the window."""
+    return [
+        later - earlier
+        for answer in answers
+        for earlier, later in zip(answer.stamps, answer.stamps[1:], strict=False)
+        if start <= earlier and later <= end
+    ]
+
+
+async def cold_start(endpoint: Endpoint, vocabulary: Vocabulary, *, agents: int, shared: int) -> float:
+    """Seconds until the last of many agents, who start together on one prompt that is not cached, has a token."""
+    prefix = vocabulary.draw(shared, "cold start")
+    requests = [Request(f"cold-{n}", prefix + vocabulary.draw(8, "cold", n), 2) for n in range(agents)]
+    began = time.perf_counter()
+    return max(answer.stamps[0] for answer in await gather(endpoint, requests)) - began
