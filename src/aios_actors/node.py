@@ -152,6 +152,7 @@ class Node:
             kv_type_k=worker.kv_type,
             kv_type_v=worker.kv_type,
             flash_attention=worker.flash_attention,
+            speculate=worker.speculate,
         )
 
 

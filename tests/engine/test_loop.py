@@ -324,12 +324,24 @@ def test_unified_streams_give_the_same_tokens(driver: Driver, make_engine: MakeE
     assert {i: r.tokens for i, r in unified.items()} == {i: r.tokens for i, r in split.items()}
 
 
-def test_the_accounts_add_up(driver: Driver) -> None:
-    results = driver.run(*(Submit(i, chat(f"Part {i}"), GREEDY) for i in range(6)))
+@pytest.mark.parametrize("speculate", ["auto", "on", "off"])
+def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
+    driver = Driver(make_engine(speculate=speculate))
+    kinds = [(SEEDED, None, ()), *KINDS.values()]
+    results = driver.run(*(Submit(i, chat(f"Part {i}", t), s, c) for i, (s, c, t) in enumerate(kinds * 2)))
     stats = driver.engine.stats()
-    assert stats.prefill_tokens == sum(r.tokens_in - r.tokens_cached for r in results.values())
+    prompts = sum(r.tokens_in - r.tokens_cached for r in results.values())
+    assert prompts <= stats.prefill_tokens <= prompts + stats.forced_tokens
+    assert stats.prefill_tokens + stats.decode_tokens == sum(r.tokens_computed for r in results.values())
     assert stats.cached_tokens == sum(r.tokens_cached for r in results.values())
-    assert stats.decode_tokens == sum(r.tokens_out - 1 for r in results.values())
+    assert stats.forced_tokens == sum(r.tokens_forced for r in results.values())
+    assert stats.drafted_tokens == sum(r.tokens_drafted for r in results.values())
+    assert stats.accepted_tokens == sum(r.tokens_accepted for r in results.values())
+    for r in results.values():
+        needed = r.tokens_in - r.tokens_cached + r.tokens_out
+        # The last token is computed only if it was a draft, and what is forced at the end is not computed at all.
+        assert r.tokens_computed <= needed + r.tokens_drafted - r.tokens_accepted
+        assert r.tokens_computed >= needed - 1 - r.tokens_forced
     assert (stats.running, stats.waiting) == (0, 0)
     assert stats.kv_tokens == sum(s.length for s in driver.engine.kv.slots) <= stats.kv_capacity
     assert all(min(r.queue_s, r.prefill_s, r.decode_s) >= 0 for r in results.values())

@@ -26,7 +26,7 @@ def decode(model: Model, *runs: tuple[int, Sequence[int], int]) -> npt.NDArray[n
     batch = Batch(64)
     batch.clear()
     for sequence, tokens, position in runs:
-        batch.add(sequence, tokens, position, output=True)
+        batch.add(sequence, tokens, position, outputs=1)
     assert model.decode(batch.raw) == 0
     return model.logits(batch.outputs).copy()
 

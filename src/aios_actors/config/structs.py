@@ -73,6 +73,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
         split: shares of several GPUs, in llama.cpp's order.
         kv_type: element type of the KV cache; "auto" is what is fastest without loss that matters.
         flash_attention: "auto" is off on a CPU, where it is slower.
+        speculate: "auto" computes tokens that a text's own repetitions foretell while that pays, "on" always, "off"
+        never; the output is the same.
     """
 
     model: str
@@ -85,6 +87,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
     split: tuple[float, ...] = ()
     kv_type: KvType = "auto"
     flash_attention: Literal["auto", "on", "off"] = "auto"
+    speculate: Literal["auto", "on", "off"] = "auto"
 
 
 class SchedulerConfig(ConfigStruct, frozen=True):

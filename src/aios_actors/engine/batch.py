@@ -45,16 +45,15 @@ class Batch:
         """Start an empty batch."""
         self.size = self.outputs = self.raw.n_tokens = 0
 
-    def add(self, sequence: int, tokens: Sequence[int], position: int, *, output: bool) -> None:
-        """Append `tokens` of `sequence` from `position` on; `output` asks for the logits after the last one."""
+    def add(self, sequence: int, tokens: Sequence[int], position: int, *, outputs: int) -> None:
+        """Append `tokens` of `sequence` from `position` on; asks for the logits after each of the last `outputs`."""
         start, end = self.size, self.size + len(tokens)
         self._tokens[start:end] = tokens
         self._positions[start:end] = np.arange(position, position + len(tokens))
         self._sequences[start:end] = sequence
         self._wanted[start:end] = 0
-        if output:
-            self._wanted[end - 1] = 1
-            self.outputs += 1
+        self._wanted[end - outputs : end] = 1
+        self.outputs += outputs
         self.size = self.raw.n_tokens = end
 
 

@@ -15,6 +15,8 @@ class Counts:
     def __init__(self) -> None:
         self.cached_tokens = 0
         self.forced_tokens = 0
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
         self._steps = 0
         self._batches = 0
         self._batch_tokens = 0
@@ -47,6 +49,8 @@ class Counts:
             decode_tokens=self._decode_tokens,
             cached_tokens=self.cached_tokens,
             forced_tokens=self.forced_tokens,
+            drafted_tokens=self.drafted_tokens,
+            accepted_tokens=self.accepted_tokens,
             kv_tokens=kv.resident,
             kv_capacity=kv.context * len(kv.slots),
             pages=len(kv.pages),

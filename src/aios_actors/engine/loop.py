@@ -19,6 +19,7 @@ from aios_actors.engine.batch import Batch
 from aios_actors.engine.cost import CostModel
 from aios_actors.engine.counts import Counts
 from aios_actors.engine.kv import KvCache
+from aios_actors.engine.lookup import Speculation
 from aios_actors.engine.model import Model, as_array
 from aios_actors.engine.pages import PageStore
 from aios_actors.engine.prompts import Prompts
@@ -41,6 +42,19 @@ _DONE, _ABORTED = 0, 2  # return codes of llama_decode
 _WORTH_ABORTING = 32  # tokens of prefill; a batch below that is over before anything else could start
 
 
+class _Chunk(Struct, frozen=True):
+    """What one request computes in a step: some of its pending tokens or all of them, and then perhaps a draft.
+
+    `row` is where its logits begin among the batch's; `complete`: it gets logits, all of its tokens are computed.
+    """
+
+    sequence: Sequence
+    tokens: list[int]
+    draft: list[int]
+    row: int
+    complete: bool
+
+
 class _Flight(Struct, frozen=True):
     """A batch that is being computed: who is prefilled by it, and their highest priority."""
 
@@ -59,6 +73,9 @@ class Engine:
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
         self._cost = CostModel()
+        self._speculation = Speculation(
+            model.spec.speculate if model.can_rewind else "off", split=not model.unified and model.sequences > 1
+        )
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self._live: dict[int, Sequence] = {}
@@ -132,7 +149,7 @@ class Engine:
         self._admit()
         chunks = self._plan()
         if chunks and self._compute(chunks):
-            self._sample([s for s, chunk in chunks if self.kv.slots[s.slot].length == len(s.tokens)])
+            self._sample([chunk for chunk in chunks if chunk.complete])
             self._cost.observe(self._batch.size, self._clock() - started)
         self._retire()
         self._counts.step(self._batch.size if chunks else 0, self._clock() - started)
@@ -153,12 +170,13 @@ class Engine:
                 continue
             sequence.slot, sequence.cached = lease.slot, lease.cached
             sequence.admitted = self._clock()
+            sequence.lookup = self._speculation.lookup(sequence.tokens)
             self._counts.cached_tokens += lease.cached
             self._waiting.remove(sequence)
             self._running.append(sequence)
 
-    def _plan(self) -> list[tuple[Sequence, int]]:
-        """How many tokens each running request computes now, in ascending order of slot; fills the batch."""
+    def _plan(self) -> list[_Chunk]:
+        """What each running request computes now, in ascending order of slot; fills the batch."""
         pending = {s.id: len(s.tokens) - self.kv.slots[s.slot].length for s in self._running}
         decoders = [s for s in self._running if s.started]
         prefilling = [s for s in self._running if not s.started]
@@ -167,6 +185,8 @@ class Engine:
         for sequence in decoders:
             shares[sequence.id] = min(pending[sequence.id], max(room - (len(decoders) - len(shares) - 1), 1))
             room -= shares[sequence.id]
+        drafts = self._drafts([s for s in decoders if shares[s.id] == pending[s.id]], room)
+        room -= sum(map(len, drafts.values()))
         budget = min(room, self._cost.prefill_budget(sum(shares.values()))) if decoders else room
         urgency = max((s.submit.priority for s in prefilling), default=0)
         for sequence in prefilling:
@@ -174,47 +194,80 @@ class Engine:
                 shares[sequence.id] = min(pending[sequence.id], budget)
                 budget -= shares[sequence.id]
         self._batch.clear()
-        chunks = sorted(((s, shares[s.id]) for s in self._running if shares.get(s.id)), key=lambda c: c[0].slot)
-        for sequence, share in chunks:
-            start = self.kv.slots[sequence.slot].length
-            tokens = sequence.tokens[start : start + share]
-            self._batch.add(sequence.slot, tokens, start, output=share == pending[sequence.id])
-        return chunks
+        ordered = sorted((s for s in self._running if shares.get(s.id)), key=lambda s: s.slot)
+        return [self._chunk(s, shares[s.id], pending[s.id], drafts.get(s.id, [])) for s in ordered]
 
-    def _compute(self, chunks: list[tuple[Sequence, int]]) -> bool:
+    def _drafts(self, decoders: list[Sequence], room: int) -> dict[int, list[int]]:
+        """What is tried on speculation, by request, in at most `room` tokens."""
+        each = room // max(len(decoders), 1)
+        wanted = [(s.lookup, min(each, s.room - 1)) for s in decoders if s.lookup is not None]
+        drafts = self._speculation.drafts(wanted, self._cost.line()) if wanted else []
+        return {s.id: draft for s, draft in zip(decoders, drafts, strict=False)}
+
+    def _chunk(self, sequence: Sequence, share: int, pending: int, draft: list[int]) -> _Chunk:
+        """Put the next `share` of a request's `pending` tokens into the batch, and its draft."""
+        start, row = self.kv.slots[sequence.slot].length, self._batch.outputs
+        tokens = sequence.tokens[start : start + share]
+        complete = share == pending
+        self._batch.add(sequence.slot, tokens + draft, start, outputs=complete + len(draft))
+        return _Chunk(sequence, tokens, draft, row, complete)
+
+    def _compute(self, chunks: list[_Chunk]) -> bool:
         """Decode the batch and book what is now resident; False if there are no logits to sample."""
-        prefill = {s.id: share for s, share in chunks if not s.started}
+        prefill = {c.sequence.id: len(c.tokens) for c in chunks if not c.sequence.started}
         if sum(prefill.values()) >= _WORTH_ABORTING:
             self._flight = _Flight(frozenset(prefill), max(self._live[i].submit.priority for i in prefill))
         code = self.model.decode(self._batch.raw)
         self._flight = None
         self.kv.flushed()
-        for sequence, share in chunks:
+        for chunk in chunks:
+            sequence = chunk.sequence
             if code == _DONE:
-                self._book(sequence, share)
+                self._book(sequence, chunk.tokens + chunk.draft)
             elif code == _ABORTED:
                 # Whole micro-batches stay; a last token must be computed again, its logits are lost.
                 done = min(self.model.resident(sequence.slot), len(sequence.tokens) - 1)
-                self._book(sequence, max(done - self.kv.slots[sequence.slot].length, 0))
+                self._book(sequence, chunk.tokens[: max(done - self.kv.slots[sequence.slot].length, 0)])
                 self.kv.rewind(sequence.slot, self.kv.slots[sequence.slot].length)
             else:
                 self._fail(sequence, code)
         return code == _DONE
 
-    def _book(self, sequence: Sequence, share: int) -> None:
-        """Note that the next `share` tokens of a request are resident now."""
-        slot = self.kv.slots[sequence.slot]
-        slot.append(sequence.tokens[slot.length : slot.length + share])
-        self._counts.computed(share, decoding=sequence.started)
+    def _book(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Note that these tokens of a request are resident now."""
+        self.kv.slots[sequence.slot].append(tokens)
+        sequence.computed += len(tokens)
+        self._counts.computed(len(tokens), decoding=sequence.started)
 
-    def _sample(self, ready: list[Sequence]) -> None:
-        """Choose the next token of every request whose tokens are all computed, in the batch's order."""
-        if not ready:
+    def _sample(self, complete: list[_Chunk]) -> None:
+        """Choose the next token of each request whose tokens are all computed; go on while its draft is confirmed."""
+        if not complete:
             return
-        choices = sample(self.model.logits(self._batch.outputs), [s.row() for s in ready])
-        now = self._clock()
-        for sequence, choice in zip(ready, choices, strict=True):
-            sequence.accept(choice, now)
+        logits = self.model.logits(self._batch.outputs)
+        before = {c.sequence.id: len(c.sequence.tokens) for c in complete}
+        rows = [(c, 0) for c in complete]
+        while rows:
+            choices = sample([logits[c.row + n] for c, n in rows], [c.sequence.row() for c, _ in rows])
+            now = self._clock()
+            for (chunk, _), choice in zip(rows, choices, strict=True):
+                chunk.sequence.accept(choice, now)
+            said = [(c, c.sequence.tokens[before[c.sequence.id] :]) for c, _ in rows]
+            rows = [(c, len(new)) for c, new in said if not c.sequence.finish and new == c.draft[: len(new)]]
+        for chunk in complete:
+            if chunk.draft:
+                self._settle(chunk, before[chunk.sequence.id])
+
+    def _settle(self, chunk: _Chunk, before: int) -> None:
+        """Drop what was drafted wrongly; `before` is how many tokens the request had."""
+        sequence, drafted = chunk.sequence, len(chunk.draft)
+        new = sequence.tokens[before : before + drafted]
+        accepted = next((i for i, (a, b) in enumerate(zip(new, chunk.draft, strict=False)) if a != b), len(new))
+        sequence.drafted += drafted
+        sequence.accepted += accepted
+        self._counts.drafted_tokens += drafted
+        self._counts.accepted_tokens += accepted
+        if accepted < drafted:
+            self.kv.rewind(sequence.slot, before + accepted)
 
     def _retire(self) -> None:
         """Announce what is new, and let go of what is finished."""

@@ -84,7 +84,7 @@ class Model:
         self.kv_types = device.kv_types(spec, pointer)
         # Weights and KV layout: a page of one digest fits no model of another.
         self.digest = hashlib.blake2b("/".join((fingerprint, *self.kv_types)).encode(), digest_size=16).hexdigest()
-        self._unified = bool(params.kv_unified)
+        self.unified = bool(params.kv_unified)
         self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
         self._abort = AbortFlag(context)
         self._log = log
@@ -110,7 +110,7 @@ class Model:
             batch=self.batch,
             threads=int(llama_cpp.llama_n_threads(self.context)),
             gpu_layers=spec.gpu_layers if device.uses_gpu(spec) else 0,
-            kv_unified=self._unified,
+            kv_unified=self.unified,
             flash_attention=self._flash_attention,
             kv_type_k=self.kv_types[0],
             kv_type_v=self.kv_types[1],
@@ -167,6 +167,12 @@ class Model:
     def resident(self, sequence: int) -> int:
         """How many tokens of `sequence` the KV cache holds."""
         return int(llama_cpp.llama_memory_seq_pos_max(self.memory, sequence)) + 1
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether tokens can be taken back one by one; a recurrent state cannot."""
+        recurrent = llama_cpp.llama_model_is_recurrent(self.pointer) or llama_cpp.llama_model_is_hybrid(self.pointer)
+        return not recurrent
 
     def save(self, sequence: int) -> bytes:
         """The KV state of `sequence`. Not right after `copy` to it: the copy is carried out by the next decode."""

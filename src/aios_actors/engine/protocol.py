@@ -66,8 +66,10 @@ class Result(Struct, frozen=True, omit_defaults=True):
     `prompt_tokens` are the prompt's ids as the engine tokenised it; `tokens` are all generated ids, those of
     `Submit.generated` and the end-of-generation token included: pass them as `generated` to go on. `tokens_cached` is
     how many prompt tokens came from the KV cache, `tokens_out` how many tokens this request itself generated, of which
-    `tokens_forced` were determined by the constraint and not sampled. Times are in seconds: `queue_s` from the
-    worker's receipt to the first computation, `prefill_s` from there to the first new token, `decode_s` to the end.
+    `tokens_forced` were determined by the constraint and not sampled. `tokens_computed` went through the model for this
+    request, whatever was computed again and wrong drafts included: `tokens_drafted` were computed on speculation, and
+    `tokens_accepted` of these were what the sampler chose. Times are in seconds: `queue_s` from the worker's receipt to
+    the first computation, `prefill_s` from there to the first new token, `decode_s` to the end.
     """
 
     text: str = ""
@@ -77,8 +79,11 @@ class Result(Struct, frozen=True, omit_defaults=True):
     tokens: tuple[int, ...] = ()
     tokens_in: int = 0
     tokens_cached: int = 0
+    tokens_computed: int = 0
     tokens_out: int = 0
     tokens_forced: int = 0
+    tokens_drafted: int = 0
+    tokens_accepted: int = 0
     queue_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -99,8 +104,9 @@ class Event(Struct, frozen=True, omit_defaults=True):
 class EngineStats(Struct, frozen=True):
     """Counters since the start, and the state now. Times in seconds.
 
-    `prefill_tokens` and `decode_tokens` were computed; `cached_tokens` were found in the KV cache or paged in;
-    `forced_tokens` were set by constraints. `kv_tokens` of `kv_capacity` cells hold tokens, parked ones included.
+    `prefill_tokens` and `decode_tokens` were computed, drafts being among the latter; `cached_tokens` were found in the
+    KV cache or paged in; `forced_tokens` were set by constraints, `drafted_tokens` computed on speculation, and
+    `accepted_tokens` of these were right. `kv_tokens` of `kv_capacity` cells hold tokens, parked ones included.
     `batch_fill` is the mean number of tokens in a decode call, `step_s` the mean time of a step.
     """
 
@@ -112,6 +118,8 @@ class EngineStats(Struct, frozen=True):
     decode_tokens: int = 0
     cached_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     kv_tokens: int = 0
     kv_capacity: int = 0
     pages: int = 0

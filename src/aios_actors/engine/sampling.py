@@ -1,8 +1,8 @@
 """Choosing the next token of every row of a batch, vectorised with numpy.
 
-Contract: `sample` takes the logits of all rows at once, shape (rows, vocabulary), and one `Row` for each; it may write
-into the logits. It holds no state: the random number of a row depends on its seed and on the index of the token that
-it generates, penalties on the tokens that the row brings along, so a resumed generation chooses what it would have
+Contract: `sample` takes the logits of all rows at once, each of shape (vocabulary,), and one `Row` for each; it may
+write into the logits. It holds no state: the random number of a row depends on its seed and on the index of the token
+that it generates, penalties on the tokens that the row brings along, so a resumed generation chooses what it would have
 chosen. The order is llama.cpp's: bias, penalties, constraint, top-k, top-p, min-p, then temperature and the draw.
 """
 
@@ -47,21 +47,20 @@ class Choice(Struct, frozen=True):
     logprob: TokenLogprob | None = None
 
 
-def sample(logits: Floats, rows: Sequence[Row]) -> list[Choice]:
+def sample(logits: Sequence[Floats] | Floats, rows: Sequence[Row]) -> list[Choice]:
     """Choose a token for each row; -1 if bias and constraint leave none, or if the logits are no numbers."""
     logprobs = {i: _log_softmax(logits[i]) for i, row in enumerate(rows) if row.sampling.logprobs is not None}
     for i, row in enumerate(rows):
         _shape(logits[i], row)
-    tokens = logits.argmax(axis=1)
+    tokens = [int(logits[i].argmax()) for i in range(len(rows))]
     for i, row in enumerate(rows):
-        best = logits[i, tokens[i]]
+        best = logits[i][tokens[i]]
         if not best > -np.inf:  # not even a number, if the model is broken
             tokens[i] = -1
         elif row.sampling.temperature > 0.0 and row.sampling.top_k != 1:
             tokens[i] = _draw(logits[i], float(best), row)
-    chosen = tokens.tolist()
     return [
-        Choice(t, _logprob(logprobs[i], t, rows[i]) if i in logprobs and t >= 0 else None) for i, t in enumerate(chosen)
+        Choice(t, _logprob(logprobs[i], t, rows[i]) if i in logprobs and t >= 0 else None) for i, t in enumerate(tokens)
     ]
 
 

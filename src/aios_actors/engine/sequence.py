@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable
 
 from aios_actors.engine.constrain import ConstraintError, Matcher
+from aios_actors.engine.lookup import Lookup
 from aios_actors.engine.messages import Sampling, ToolCall
 from aios_actors.engine.protocol import (
     ErrorCode,
@@ -60,6 +61,10 @@ class Sequence:
         self.received = now
         self.admitted = 0.0
         self.first_token = 0.0
+        self.lookup: Lookup | None = None
+        self.computed = 0
+        self.drafted = 0
+        self.accepted = 0
         self._vocab = vocab
         self._context = context
         self._shown = shown
@@ -88,6 +93,12 @@ class Sequence:
     def started(self) -> bool:
         """Whether this request has sampled a token: it decodes from here on."""
         return self.first_token > 0.0
+
+    @property
+    def room(self) -> int:
+        """How many more tokens it may generate: by its limit, its slice and its context."""
+        rooms = (self.sampling.max_tokens - self.generated, self._context - len(self.tokens))
+        return min(*rooms, self.submit.slice - self.new) if self.submit.slice else min(rooms)
 
     def row(self) -> Row:
         """What the choice of the next token depends on."""
@@ -200,8 +211,11 @@ class Sequence:
             tokens=tuple(self.tokens[self.prompt_length :]),
             tokens_in=self.prompt_length,
             tokens_cached=min(self.cached, self.prompt_length),
+            tokens_computed=self.computed,
             tokens_out=self.new,
             tokens_forced=self.forced,
+            tokens_drafted=self.drafted,
+            tokens_accepted=self.accepted,
             queue_s=admitted - self.received,
             prefill_s=first - admitted,
             decode_s=now - first,

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+Speculate = Literal["auto", "on", "off"]
 NonNegative = Annotated[int, Meta(ge=0)]
 
 
@@ -25,7 +26,8 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     share the layers. `kv_unified` None: split streams on the CPU (each sequence scans its own cells), unified on a
     GPU. `flash_attention` auto: off on the CPU, where it halves decoding, llama.cpp's choice on a GPU. `kv_type_k`
     and `kv_type_v` auto: q8_0 keys and bf16 values on a CPU with bf16 instructions, which decode 1.2 to 5 times as
-    fast as f16 there, else f16. `host_memory` is the budget in bytes for KV pages of parked conversations.
+    fast as f16 there, else f16. `host_memory` is the budget in bytes for KV pages of parked conversations. `speculate`:
+    prompt-lookup drafts as long as they pay (auto), always (on) or never.
     """
 
     model_path: str
@@ -50,6 +52,7 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     mlock: bool = False
     chat_template: str = ""
     host_memory: NonNegative = 1 << 30
+    speculate: Speculate = "auto"
 
 
 class ModelInfo(Struct, frozen=True, omit_defaults=True):
