@@ -104,6 +104,18 @@ class SchedulerConfig(ConfigStruct, frozen=True):
     queue: Positive = 20_000
 
 
+class ContextConfig(ConfigStruct, frozen=True):
+    """`[context]`: the agents' conversations as tokens.
+
+    Attributes:
+        memory: bytes of tokens kept in RAM; the rest is on disk and read back when it is used.
+        eviction: who leaves RAM first: "k-lru" (by LRU-K), or "cost" (by uses and cost of reading back for each byte).
+    """
+
+    memory: Positive = 256 * 2**20
+    eviction: Literal["k-lru", "cost"] = "k-lru"
+
+
 class MemoryConfig(ConfigStruct, frozen=True):
     """`[memory]`: notes of the agents.
 
@@ -242,6 +254,7 @@ class Config(ConfigStruct, frozen=True):
         models: where GGUFs come from, by name; "nano", the embedded one, is always there.
         workers: processes that run models; a model that an agent uses and that has none gets one with defaults.
         scheduler: who gets the LLM next.
+        context: limits of the agents' conversations.
         memory: limits of the agents' notes.
         storage: limits of the agents' files.
         tools: tools beside the built-in ones.
@@ -254,6 +267,7 @@ class Config(ConfigStruct, frozen=True):
     models: dict[str, ModelConfig] = {}
     workers: tuple[WorkerConfig, ...] = ()
     scheduler: SchedulerConfig = SchedulerConfig()
+    context: ContextConfig = ContextConfig()
     memory: MemoryConfig = MemoryConfig()
     storage: StorageConfig = StorageConfig()
     tools: ToolsConfig = ToolsConfig()

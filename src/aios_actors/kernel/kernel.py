@@ -52,7 +52,7 @@ def kernel_specs(
 
     return (
         child("access", Access, Rules(config.groups)),
-        child("context", Context),
+        child("context", Context, data / "context.db", config.context.memory, config.context.eviction),
         child("memory", Memory, data / "memory.db", config.memory.cache, config.memory.notes),
         child("storage", Storage, data / "storage.db", config.storage.bytes),
         child("tool", Tool, tools),

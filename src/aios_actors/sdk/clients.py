@@ -128,8 +128,12 @@ class ContextClient:
         """Makes the conversation what the snapshot says; `llm.chat(())` then goes on from there."""
         await self._kernel.ask(context.RestoreSnapshot(snapshot))
 
-    async def list(self) -> tuple[context.Snapshot, ...]:
-        """The agent's conversations."""
+    async def fork(self, conversation: str, name: str) -> None:
+        """Makes the conversation `name` what `conversation` is now; from then on each goes its own way."""
+        await self._kernel.ask(context.ForkContext(conversation, name))
+
+    async def list(self) -> tuple[context.ContextInfo, ...]:
+        """The agent's conversations, without their tokens."""
         return await self._kernel.ask(context.ListContexts())
 
     async def drop(self, conversation: str = "main") -> None:

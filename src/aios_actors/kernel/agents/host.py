@@ -14,6 +14,7 @@ from aios_actors.kernel.access import AgentRights, Register, Unregister
 from aios_actors.kernel.accounts import Account, Accounts
 from aios_actors.kernel.agents.messages import AgentKind, EndTasks, Finished, RefuseTasks, RunTask
 from aios_actors.kernel.agents.pool import Assignment, Hosted, Pool
+from aios_actors.kernel.context import ForgetOwner
 from aios_actors.kernel.llm_core import ForgetAgent
 from aios_actors.kernel.service import KernelActor
 from aios_actors.syscalls.agent import AgentInfo, AskAgent, ListAgents, Perform, SpawnAgent
@@ -130,6 +131,7 @@ class AgentHost(KernelActor):
             child.ref.kill()
             self.system.actor_of("access").tell(Unregister(child.name))
             self.system.actor_of("llm_core").tell(ForgetAgent(child.name))
+            self.system.actor_of("context").tell(ForgetOwner(child.name))
             for assignment in child.queue:
                 assignment.reply.fail(AgentFailed(f"agent {child.name!r} has ended with the task it was made for"))
         hosted.children.clear()

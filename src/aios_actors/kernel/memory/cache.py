@@ -21,19 +21,19 @@ V = TypeVar("V")
 class LruK(Generic[K, V]):
     """Maps keys to at most `capacity` values. Operations take O(log capacity), amortised."""
 
-    def __init__(self, capacity: int, k: int = 2, history: int | None = None) -> None:
+    def __init__(self, capacity: int | None, k: int = 2, history: int | None = None) -> None:
         """Makes an empty cache.
 
         Args:
-            capacity: most entries; 0 keeps none.
-            k: references that count; 1 is plain LRU.
-            history: evicted keys whose references are remembered; None is as many as `capacity`.
+            capacity: most entries; 0 keeps none; None has no bound, for a user that calls `evict` by a measure of its
+            own. k: references that count; 1 is plain LRU. history: evicted keys whose references are remembered; None
+            is as many as `capacity`.
         """
-        if capacity < 0 or k < 1 or (history is not None and history < 0):
+        if (capacity or 0) < 0 or k < 1 or (history is not None and history < 0):
             raise ValueError(f"LruK: {capacity=} and {history=} must be at least 0, and {k=} at least 1")
         self._capacity = capacity
         self._k = k
-        self._history = capacity if history is None else history
+        self._history = (capacity or 0) if history is None else history
         self._values: dict[K, V] = {}
         self._references: dict[K, tuple[int, ...]] = {}  # newest last, at most k
         self._evicted: OrderedDict[K, tuple[int, ...]] = OrderedDict()
@@ -63,8 +63,8 @@ class LruK(Generic[K, V]):
         earlier = self._references.get(key)
         if earlier is None:
             earlier = self._evicted.pop(key, ())
-            if len(self._values) >= self._capacity:
-                self._evict()
+            if self._capacity is not None and len(self._values) >= self._capacity:
+                self.evict()
         self._values[key] = value
         self._refer(key, earlier)
 
@@ -74,26 +74,29 @@ class LruK(Generic[K, V]):
         self._references.pop(key, None)
         self._evicted.pop(key, None)
 
+    def evict(self) -> K | None:
+        """Removes the victim, whose references are remembered, and names it; None if the cache is empty."""
+        while self._heap:
+            kth, last, key = heappop(self._heap)
+            references = self._references.get(key)
+            if references is None or self._item(key, references)[:2] != (kth, last):
+                continue
+            del self._values[key], self._references[key]
+            self._evicted[key] = references
+            if len(self._evicted) > self._history:
+                self._evicted.popitem(last=False)
+            return key
+        return None
+
     def _refer(self, key: K, earlier: tuple[int, ...]) -> None:
         self._now += 1
         references = (*earlier, self._now)[-self._k :]
         self._references[key] = references
         heappush(self._heap, self._item(key, references))
-        if len(self._heap) > 4 * self._capacity + 64:
+        if len(self._heap) > 4 * len(self._references) + 64:
             self._heap = [self._item(key, references) for key, references in self._references.items()]
             heapify(self._heap)
 
     def _item(self, key: K, references: tuple[int, ...]) -> tuple[int, int, K]:
         kth = references[0] if len(references) == self._k else 0
         return kth, references[-1], key
-
-    def _evict(self) -> None:
-        while True:
-            kth, last, key = heappop(self._heap)
-            references = self._references.get(key)
-            if references is not None and self._item(key, references)[:2] == (kth, last):
-                break
-        del self._values[key], self._references[key]
-        self._evicted[key] = references
-        if len(self._evicted) > self._history:
-            self._evicted.popitem(last=False)

@@ -44,7 +44,9 @@ StorageCall = (
     | storage.History
     | storage.Rollback
 )
-ContextCall = context.TakeSnapshot | context.RestoreSnapshot | context.ListContexts | context.DropContext
+ContextCall = (
+    context.TakeSnapshot | context.RestoreSnapshot | context.ForkContext | context.ListContexts | context.DropContext
+)
 AgentCall = agent.AskAgent | agent.SpawnAgent | agent.ListAgents
 
 
@@ -165,7 +167,7 @@ class Scheduler(KernelActor):
         """What the LLM core is asked for: the call itself, or what is left of it after a switch."""
         call, generated = job.call, tuple[int, ...]()
         if job.switched:
-            kept = await self._service("context").ask(Load(job.id))
+            kept = await self._service("context").ask(Load(job.name))
             generated = kept.tokens[len(kept.tokens) - kept.generated :]
         elif not call.messages:
             kept = await self._service("context").ask(Latest(job.caller, call.conversation))
@@ -227,11 +229,11 @@ class Scheduler(KernelActor):
     def _forget(self, job: Job) -> None:
         """What a switched job left with the context actor is of no more use."""
         if job.switched:
-            self._service("context").tell(Forget(job.id))
+            self._service("context").tell(Forget(job.name))
 
     def _save(self, job: Job, outcome: Outcome, done: bool) -> None:
         prompt = outcome.result.prompt_tokens if outcome.result else ()
         call = job.call
         self._service("context").tell(
-            Save(job.id, job.caller, call.conversation, call.model, prompt, outcome.generated, done)
+            Save(job.name, job.caller, call.conversation, call.model, prompt, outcome.generated, done)
         )

@@ -44,6 +44,11 @@ class Job:
     task: asyncio.Task[None] | None = None
 
     @property
+    def name(self) -> str:
+        """What the context actor knows its generation by."""
+        return f"job-{self.id}"
+
+    @property
     def switched(self) -> bool:
         """Whether it ran before, so that its generation is with the context actor."""
         return self.preemptions + self.restarts > 0
