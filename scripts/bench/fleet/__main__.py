@@ -9,7 +9,6 @@ of `--shape` is made in `build/models`; `--quick` takes the embedded model and s
 """
 
 import argparse
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,17 +18,15 @@ from typing import NamedTuple
 import anyio
 from msgspec.structs import replace
 
-from aios_actors.config.structs import ModelConfig
 from aios_actors.engine.spec import WorkerSpec
-from aios_actors.models import resolve
 from scripts.bench import llama_tools
+from scripts.bench.choice import add_engine_arguments, chosen_model, chosen_threads
 from scripts.bench.fleet.endpoint import Endpoint, EndpointError, Side
 from scripts.bench.fleet.load import TOOL_CALL, Fleet, FleetRun, Vocabulary, run_fleet
 from scripts.bench.fleet.ours import WorkerEndpoint, running_worker
 from scripts.bench.fleet.probes import Rates, best_rates, cold_start, stall
 from scripts.bench.fleet.rows import OURS, comparison_rows, our_rows, side_rows
 from scripts.bench.fleet.servers import Setup, llama_server_sides, python_server_side, reached
-from scripts.bench.make_model import SHAPES, model_file
 from scripts.bench.report import Row, add_arguments, report
 
 FLEETS = (
@@ -69,7 +66,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._threads = options.threads or len(os.sched_getaffinity(0))
+        self._model, self._threads = chosen_model(options), chosen_threads(options)
         self._fleets = [each for each in FLEETS if each.name in options.fleets]
         if options.quick:
             self._fleets = [quick(each) for each in self._fleets]
@@ -91,13 +88,6 @@ class Bench:
                 await self._compare(fleet, setup, vocabulary, rates)
             if not self._options.no_probes:
                 await self._probe(setup, vocabulary)
-
-    @property
-    def _model(self) -> Path:
-        options = self._options
-        if options.model is None and options.quick:
-            return resolve("nano", ModelConfig(source="embedded"), Path(), lambda line: None)
-        return options.model or model_file(options.shape)
 
     def _spec(self, *, context: int, sequences: int) -> WorkerSpec:
         return WorkerSpec(
@@ -201,10 +191,8 @@ def say(line: str) -> None:
 def main() -> None:
     """Reads the command line, runs, prints the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a GGUF")
-    parser.add_argument("--shape", choices=sorted(SHAPES), default="135m", help="of the random-weight model")
+    add_engine_arguments(parser)
     parser.add_argument("--fleets", default="ABCD", help="which fleets, by letter")
-    parser.add_argument("--threads", type=int, default=0, help="0: all CPUs that this process may use")
     parser.add_argument("--gpu-layers", type=int, default=0, help="of our engine; start the other servers yourself")
     parser.add_argument("--llama-server", type=Path, help="the binary; it is started in several settings")
     parser.add_argument("--settings", default=(), type=lambda text: text.split(","), help="only these, by name")

@@ -5,7 +5,7 @@ what the endpoint has in its cache; no endpoint loses its cache to a detour thro
 `time.perf_counter` in this process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -51,8 +51,16 @@ class Answer(Struct, frozen=True):
 class Endpoint(Protocol):
     """Completes prompts; any number at the same time."""
 
-    async def complete(self, request: Request) -> Answer:
-        """Raises EndpointError if there is no complete answer."""
+    async def complete(self, request: Request, on_first: Callable[[], None] | None = None) -> Answer:
+        """Completes a prompt.
+
+        Args:
+            request: what to complete.
+            on_first: called when the first token has come, from whatever thread.
+
+        Raises:
+            EndpointError: there is no complete answer.
+        """
         ...
 
     def resident(self) -> int:

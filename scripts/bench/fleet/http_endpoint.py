@@ -11,7 +11,7 @@ import json
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
@@ -22,9 +22,22 @@ from scripts.bench.measures import resident_bytes
 TIMEOUT_S = 900.0
 AT_ONCE = 256
 
-Argument = TypeVar("Argument")
+Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 Tokenize = Callable[[str], Awaitable[tuple[int, ...]]]
+
+
+class _Stamps:
+    """When the pieces of one answer came."""
+
+    def __init__(self, on_first: Callable[[], None] | None) -> None:
+        self.times: list[float] = []
+        self._on_first = on_first
+
+    def add(self) -> None:
+        if self._on_first and not self.times:
+            self._on_first()
+        self.times.append(time.perf_counter())
 
 
 class HttpEndpoint:
@@ -57,21 +70,22 @@ class HttpEndpoint:
             raise EndpointError(f"no OpenAI API at {self._host}:{self._port}{self._base}/v1")
         self._model = models["data"][0]["id"]
 
-    async def complete(self, request: Request) -> Answer:
+    async def complete(self, request: Request, on_first: Callable[[], None] | None = None) -> Answer:
         """See `Endpoint`."""
+        stamps = _Stamps(on_first)
         if self._native:
-            return await self._in_thread(self._native_answer, request)
-        answer, text = await self._in_thread(self._openai_answer, request)
+            return await self._in_thread(self._native_answer, request, stamps)
+        answer, text = await self._in_thread(self._openai_answer, request, stamps)
         return answer if answer.tokens else Answer(await self._tokenize(text), answer.stamps, answer.cached)
 
     def resident(self) -> int:
         """See `Endpoint`."""
         return resident_bytes(self._pid) if self._pid else 0
 
-    async def _in_thread(self, function: Callable[[Argument], Result], argument: Argument) -> Result:
-        return await anyio.to_thread.run_sync(function, argument, limiter=self._limiter)
+    async def _in_thread(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
 
-    def _native_answer(self, request: Request) -> Answer:
+    def _native_answer(self, request: Request, stamps: "_Stamps") -> Answer:
         """Through llama-server's `/completion`."""
         body = {
             "prompt": request.tokens,
@@ -84,16 +98,16 @@ class HttpEndpoint:
         }
         if request.schema is not None:
             body["json_schema"] = request.schema
-        tokens, stamps, cached = list[int](), list[float](), 0
+        tokens, cached = list[int](), 0
         for chunk in self._stream("/completion", body):
             if new := chunk.get("tokens"):
                 tokens += new
-                stamps.append(time.perf_counter())
+                stamps.add()
             if "timings" in chunk:
                 cached = chunk["timings"].get("cache_n", 0)
-        return Answer(tuple(tokens), tuple(stamps), cached)
+        return Answer(tuple(tokens), tuple(stamps.times), cached)
 
-    def _openai_answer(self, request: Request) -> tuple[Answer, str]:
+    def _openai_answer(self, request: Request, stamps: "_Stamps") -> tuple[Answer, str]:
         """Through `/v1/completions`; the answer, without ids if the server does not tell them, and its text."""
         body = {
             "model": self._model,
@@ -108,16 +122,16 @@ class HttpEndpoint:
             body["structured_outputs"] = {"json": request.schema}
         else:
             body |= {"ignore_eos": True, "logit_bias": self._bias}
-        tokens, stamps, text, cached = list[int](), list[float](), "", 0
+        tokens, text, cached = list[int](), "", 0
         for chunk in self._stream("/v1/completions", body):
             for choice in chunk.get("choices", ()):
                 tokens += choice.get("token_ids") or ()
                 text += choice.get("text") or ""
                 if choice.get("text") or choice.get("token_ids"):
-                    stamps.append(time.perf_counter())
+                    stamps.add()
             details = (chunk.get("usage") or {}).get("prompt_tokens_details") or {}
             cached = details.get("cached_tokens") or cached
-        return Answer(tuple(tokens), tuple(stamps), cached), text
+        return Answer(tuple(tokens), tuple(stamps.times), cached), text
 
     def _get(self, path: str) -> Any:
         """The JSON of a page; None if the server has no such page, or is not ready for it."""

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from scripts.bench.measures import resident_bytes
 @dataclass
 class _Live:
     done: "asyncio.Future[Event]"
+    on_first: Callable[[], None] | None
     stamps: list[float] = field(default_factory=list)
 
 
@@ -52,20 +53,20 @@ class WorkerEndpoint:
         self._pong: asyncio.Future[EngineStats] | None = None
         self._tokenized: dict[int, asyncio.Future[tuple[int, ...]]] = {}
 
-    async def complete(self, request: Request) -> Answer:
+    async def complete(self, request: Request, on_first: Callable[[], None] | None = None) -> Answer:
         """See `Endpoint`."""
         constraint = JsonSchema(dict(request.schema)) if request.schema is not None else None
         sampling = Sampling(max_tokens=request.max_tokens, ignore_eos=constraint is None)
         submit = Submit(next(self._ids), TokenPrompt(request.tokens), sampling, constraint, conversation=request.agent)
-        event, stamps = await self.submit(submit)
+        event, stamps = await self.submit(submit, on_first)
         result = event.result
         if result is None or result.error is not None:
             raise EndpointError(result.error.message if result and result.error else f"ended as {event.finish}")
         return Answer(result.tokens, tuple(stamps), result.tokens_cached, result.tokens_forced)
 
-    async def submit(self, submit: Submit) -> tuple[Event, list[float]]:
+    async def submit(self, submit: Submit, on_first: Callable[[], None] | None = None) -> tuple[Event, list[float]]:
         """Runs a request of the protocol; its last event, and when each step brought tokens of it."""
-        live = self._live[submit.id] = _Live(asyncio.get_running_loop().create_future())
+        live = self._live[submit.id] = _Live(asyncio.get_running_loop().create_future(), on_first)
         self.process.send(submit)
         try:
             return await live.done, live.stamps
@@ -112,6 +113,8 @@ class WorkerEndpoint:
             if live is None:
                 continue
             if event.tokens:
+                if live.on_first and not live.stamps:
+                    live.on_first()
                 live.stamps.append(now)
             if event.finish and not live.done.done():
                 live.done.set_result(event)

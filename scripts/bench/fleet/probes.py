@@ -3,8 +3,10 @@
 Contract: each probe takes an endpoint that is otherwise idle and returns plain numbers, in seconds or tokens a second.
 """
 
+import asyncio
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -27,12 +29,14 @@ class Rates:
         return prefill / self.prefill + decode / self.decode
 
 
-async def gather(endpoint: Endpoint, requests: Sequence[Request]) -> list[Answer]:
-    """Completes all at the same time; the answers in order."""
+async def gather(
+    endpoint: Endpoint, requests: Sequence[Request], on_first: Callable[[], None] | None = None
+) -> list[Answer]:
+    """Completes all at the same time; the answers in order. `on_first` is called for each one's first token."""
     answers: dict[int, Answer] = {}
 
     async def one(index: int, request: Request) -> None:
-        answers[index] = await endpoint.complete(request)
+        answers[index] = await endpoint.complete(request, on_first)
 
     async with anyio.create_task_group() as group:
         for index, request in enumerate(requests):
@@ -42,18 +46,27 @@ async def gather(endpoint: Endpoint, requests: Sequence[Request]) -> list[Answer
 
 async def best_rates(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int, out: int) -> Rates:
     """Prefill of one prompt of `prompt` tokens, and decoding of `out` tokens at the best of several widths."""
+    prefill = await prefill_rate(endpoint, vocabulary, prompt)
+    decode = [await decode_rate(endpoint, vocabulary, width, 16, out) for width in WIDTHS]
+    return Rates(prefill, max(decode))
+
+
+async def prefill_rate(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int) -> float:
+    """Tokens a second up to the first token after a prompt that shares nothing with others."""
+    request = Request(f"prefill-{prompt}", vocabulary.draw(prompt, "prefill", prompt), 1)
     began = time.perf_counter()
-    answer = await endpoint.complete(Request("rates", vocabulary.draw(prompt, "rates"), 1))
-    prefill = prompt / (answer.stamps[0] - began)
-    decode = 0.0
-    for width in WIDTHS:
-        requests = [Request(f"rates-{width}-{n}", vocabulary.draw(16, width, n), out) for n in range(width)]
-        answers = await gather(endpoint, requests)
-        first, last = max(each.stamps[0] for each in answers), min(each.stamps[-1] for each in answers)
-        # Only the stretch in which all decode; tokens a piece, since a piece may hold several.
-        tokens = sum(len(each.tokens) * _share(each.stamps, first, last) for each in answers)
-        decode = max(decode, tokens / (last - first) if last > first else 0.0)
-    return Rates(prefill, decode)
+    answer = await endpoint.complete(request)
+    return prompt / (answer.stamps[0] - began)
+
+
+async def decode_rate(endpoint: Endpoint, vocabulary: Vocabulary, width: int, prompt: int, out: int) -> float:
+    """Tokens a second of `width` generations after prompts of `prompt` tokens, while all of them decode."""
+    prompts = [vocabulary.draw(prompt, "decode", width, n) for n in range(width)]
+    answers = await gather(endpoint, [Request(f"decode-{width}-{n}", each, out) for n, each in enumerate(prompts)])
+    first, last = max(each.stamps[0] for each in answers), min(each.stamps[-1] for each in answers)
+    # A piece may hold several tokens; only the share of them that came in the window counts.
+    tokens = sum(len(each.tokens) * _share(each.stamps, first, last) for each in answers)
+    return tokens / (last - first) if last > first else 0.0
 
 
 def _share(stamps: Sequence[float], first: float, last: float) -> float:
@@ -76,12 +89,18 @@ async def stall(
     alone = await gather(endpoint, [Request(f"{r.agent}-alone", r.tokens, max(out // 4, 8)) for r in requests])
     answers: list[Answer] = []
     window = [0.0, 0.0]
+    loop, decoding, started = asyncio.get_running_loop(), asyncio.Event(), itertools.count(1)
+
+    def on_first() -> None:
+        if next(started) == decoders:
+            loop.call_soon_threadsafe(decoding.set)
 
     async def decode() -> None:
-        answers.extend(await gather(endpoint, requests))
+        answers.extend(await gather(endpoint, requests, on_first))
 
     async with anyio.create_task_group() as group:
         group.start_soon(decode)
+        await decoding.wait()
         window[0] = time.perf_counter()
         long = await endpoint.complete(Request("long", vocabulary.draw(prompt, "long"), 1))
         window[1] = long.stamps[0]

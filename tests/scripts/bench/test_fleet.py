@@ -25,7 +25,7 @@ class IdealCache:
         self._known: set[tuple[int, ...]] = set()
         self._fail = fail
 
-    async def complete(self, request: Request) -> Answer:
+    async def complete(self, request: Request, on_first: Callable[[], None] | None = None) -> Answer:
         if self._fail(request):
             raise EndpointError("no room")
         tokens = request.tokens
@@ -130,7 +130,9 @@ async def test_llama_server_is_spoken_to_in_its_own_api() -> None:
     async with server(MODELS | {"/props": {}}, chunks, seen) as url:
         endpoint = HttpEndpoint(url, tokenize)
         await endpoint.connect()
-        answer = await endpoint.complete(Request("a", (1, 2, 3, 4), 3))
+        firsts: list[int] = []
+        answer = await endpoint.complete(Request("a", (1, 2, 3, 4), 3), lambda: firsts.append(1))
+    assert firsts == [1]
     assert (answer.tokens, answer.cached, len(answer.stamps)) == ((7, 8, 9), 3, 2)
     assert seen[0]["path"] == "/completion"
     assert seen[0]["prompt"] == [1, 2, 3, 4]

@@ -1,0 +1,40 @@
+"""The options by which benchmarks of the engine choose a model and a number of threads, and what they come to."""
+
+import argparse
+import os
+from pathlib import Path
+
+from aios_actors.config.structs import ModelConfig
+from aios_actors.models import resolve
+from scripts.bench.make_model import SHAPES, model_file
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options for the model and the threads."""
+    parser.add_argument("--model", type=Path, help="a GGUF")
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="135m", help="of the random-weight model")
+    parser.add_argument("--threads", type=int, default=0, help="0: all CPUs that this process may use")
+
+
+def chosen_model(options: argparse.Namespace) -> Path:
+    """The GGUF that was named; else the embedded one for a quick run, else a random-weight one of the shape."""
+    if options.model is not None:
+        return Path(options.model)
+    return embedded_model() if options.quick else model_file(options.shape)
+
+
+def embedded_model() -> Path:
+    """The GGUF that comes with the package."""
+    return resolve("nano", ModelConfig(source="embedded"), Path(), lambda line: None)
+
+
+def chosen_threads(options: argparse.Namespace) -> int:
+    """The number of threads that was given, else of the CPUs that this process may use."""
+    return int(options.threads) or usable_cpus()
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; a container may allow fewer than there are
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

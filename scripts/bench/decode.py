@@ -1,0 +1,173 @@
+"""How far our step loop is from llama.cpp's own floor: raw decoding and prefill beside `llama-batched-bench`.
+
+Nothing is shared and nothing is reused: a number of generations side by side, in our worker process with all that it
+does (sampling, frames, books), and in llama.cpp's own benchmark, which only decodes, at its best of several settings
+for each width. Same weights, threads and lengths. The last rows are what moving a parked context costs.
+
+    python -m scripts.bench.decode [--quick] [--json] [--model GGUF | --shape 135m] [--threads N] [--batched-bench PATH]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anyio
+from msgspec import Struct
+
+from aios_actors.engine.batch import Batch
+from aios_actors.engine.model import load
+from aios_actors.engine.spec import ModelInfo, WorkerSpec
+from aios_actors.observe.logs import configure_logs
+from scripts.bench import llama_tools
+from scripts.bench.choice import add_engine_arguments, chosen_model, chosen_threads
+from scripts.bench.fleet.load import Vocabulary
+from scripts.bench.fleet.ours import running_worker
+from scripts.bench.fleet.probes import decode_rate, prefill_rate
+from scripts.bench.report import Row, add_arguments, report
+
+DECODE_WANTED, PAGING_WANTED = 0.95, 100.0
+
+
+class Sizes(Struct, frozen=True):
+    """Lengths in tokens; `widths` are numbers of generations side by side."""
+
+    widths: tuple[int, ...] = (1, 4, 8, 16, 32)
+    prompt: int = 128
+    out: int = 64
+    prefill: int = 512
+    page: int = 2000
+
+
+class Rates(Struct, frozen=True):
+    """Tokens a second; `decode` by width."""
+
+    prefill: float
+    decode: dict[int, float]
+
+
+async def ours(spec: WorkerSpec, sizes: Sizes) -> tuple[Rates, ModelInfo]:
+    """Our worker, and what it says of the model and its settings."""
+    decode = {}
+    async with running_worker(spec) as worker:
+        vocabulary = Vocabulary(worker.info.vocabulary, worker.info.eog_tokens)
+        await decode_rate(worker, vocabulary, 1, 16, 4)
+        for width in sizes.widths:
+            decode[width] = await decode_rate(worker, vocabulary, width, sizes.prompt, sizes.out)
+        prefill = await prefill_rate(worker, vocabulary, sizes.prefill)
+    return Rates(prefill, decode), worker.info
+
+
+def settings(info: ModelInfo) -> dict[str, list[str]]:
+    """What llama-batched-bench is tried with, by name."""
+    own = ["-ctk", info.kv_type_k, "-ctv", info.kv_type_v]
+    return {
+        "split": ["-fa", "off"],
+        "unified": ["-fa", "off", "-kvu"],
+        "unified, flash attention": ["-fa", "on", "-kvu"],
+        "split, our types of KV": ["-fa", "off", *own],
+        "unified, our types of KV": ["-fa", "off", "-kvu", *own],
+    }
+
+
+def batched_bench(program: Path, model: Path, threads: int, sizes: Sizes, options: list[str]) -> Rates:
+    """llama-batched-bench in one setting."""
+
+    def run(prompt: int, out: int, widths: tuple[int, ...]) -> list[dict[str, float]]:
+        cells = max(widths) * (prompt + out)
+        command = [program, "-m", model, "-c", cells, "-npp", prompt, "-ntg", out, "-npl", ",".join(map(str, widths))]
+        command += ["-t", threads, "-tb", threads, "--output-format", "jsonl", *options]
+        done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+    decode = {int(line["pl"]): line["speed_tg"] for line in run(sizes.prompt, sizes.out, sizes.widths)}
+    return Rates(run(sizes.prefill, 1, (1,))[0]["speed_pp"], decode)
+
+
+def compare(mine: Rates, others: dict[str, Rates], sizes: Sizes) -> list[Row]:
+    """Rows of each width beside the best setting for it, and how long a step takes beyond llama.cpp's own."""
+    rows = []
+    for width in sizes.widths:
+        best = max(others, key=lambda name: others[name].decode.get(width, 0.0))
+        floor = others[best].decode[width]
+        ratio = mine.decode[width] / floor
+        what = f"decode, {width} at once"
+        rows += [
+            Row(f"{what}: llama-batched-bench, {best}", floor, "tokens/s"),
+            Row(what, ratio, "ratio", f"llama-batched-bench, {best}", DECODE_WANTED, ratio >= DECODE_WANTED),
+            Row(f"{what}: a step beyond its floor", (1 / mine.decode[width] - 1 / floor) * width * 1e3, "ms"),
+        ]
+    best = max(others, key=lambda name: others[name].prefill)
+    rows.append(Row(f"prefill of {sizes.prefill}: llama-batched-bench, {best}", others[best].prefill, "tokens/s"))
+    ratio = mine.prefill / others[best].prefill
+    rows.append(Row(f"prefill of {sizes.prefill}", ratio, "ratio", f"llama-batched-bench, {best}"))
+    return rows
+
+
+def paging(spec: WorkerSpec, tokens: int) -> list[Row]:
+    """A context of `tokens` moved out to host memory and back, against computing it anew."""
+    model = load(spec)
+    batch = Batch(spec.batch)
+    ids = Vocabulary(model.vocab.size, tuple(model.vocab.eog)).draw(tokens, "page")
+    began = time.perf_counter()
+    for start in range(0, tokens, spec.batch):
+        batch.clear()
+        chunk = ids[start : start + spec.batch]
+        batch.add(0, chunk, start, output=start + len(chunk) == tokens)
+        if model.decode(batch.raw) != 0:
+            raise RuntimeError(f"llama_decode failed{model.last_error()}")
+    model.logits(1)
+    computed = time.perf_counter() - began
+    began = time.perf_counter()
+    state = model.save(0)
+    model.truncate(0, 0)
+    if not model.restore(0, state):
+        raise RuntimeError("llama.cpp refused a state of its own")
+    moved = time.perf_counter() - began
+    model.close()
+    what = f"page out and in of {tokens} tokens ({len(state) / 2**20:.0f} MiB)"
+    ratio = computed / moved
+    return [
+        Row(what, moved * 1e3, "ms"),
+        Row(f"{what}: faster", ratio, "ratio", "computing them", PAGING_WANTED, ratio >= PAGING_WANTED),
+    ]
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """All rows."""
+    sizes = Sizes((1, 4), 32, 16, 128, 256) if options.quick else Sizes()
+    model, threads = chosen_model(options), chosen_threads(options)
+    context = max(sizes.prompt + sizes.out, sizes.prefill + 1)
+    spec = WorkerSpec(str(model), "bench", context=context, sequences=max(sizes.widths), threads=threads)
+    mine, info = anyio.run(ours, spec, sizes)
+    rows = [Row(f"decode, {width} at once: aios_actors", rate, "tokens/s") for width, rate in mine.decode.items()]
+    rows.append(Row(f"prefill of {sizes.prefill}: aios_actors", mine.prefill, "tokens/s"))
+    program = options.batched_bench or llama_tools.binary("llama-batched-bench")
+    if program is None:
+        print("llama-batched-bench: skipped, build it with scripts.bench.llama_tools", file=sys.stderr)
+    else:
+        others = {}
+        for name, flags in settings(info).items():
+            print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
+            others[name] = batched_bench(program, model, threads, sizes, flags)
+        rows += compare(mine, others, sizes)
+    return rows + paging(
+        WorkerSpec(str(model), "bench", context=sizes.page + 48, sequences=1, threads=threads), sizes.page
+    )
+
+
+def main() -> None:
+    """Reads the command line, measures, prints the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_engine_arguments(parser)
+    parser.add_argument("--batched-bench", type=Path, help="the binary, if not the one that llama_tools built")
+    add_arguments(parser)
+    options = parser.parse_args()
+    configure_logs("error")
+    report("decode", measure(options), options)
+
+
+if __name__ == "__main__":
+    main()
