@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from aios_actors.engine.batch import Batch
 from aios_actors.engine.model import load
@@ -115,7 +116,7 @@ def paging(spec: WorkerSpec, tokens: int) -> list[Row]:
     for start in range(0, tokens, spec.batch):
         batch.clear()
         chunk = ids[start : start + spec.batch]
-        batch.add(0, chunk, start, output=start + len(chunk) == tokens)
+        batch.add(0, chunk, start, outputs=int(start + len(chunk) == tokens))
         if model.decode(batch.raw) != 0:
             raise RuntimeError(f"llama_decode failed{model.last_error()}")
     model.logits(1)
@@ -140,7 +141,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
     sizes = Sizes((1, 4), 32, 16, 128, 256) if options.quick else Sizes()
     model, threads = chosen_model(options), chosen_threads(options)
     context = max(sizes.prompt + sizes.out, sizes.prefill + 1)
-    spec = WorkerSpec(str(model), "bench", context=context, sequences=max(sizes.widths), threads=threads)
+    base = WorkerSpec(str(model), "bench", threads=threads, speculate="off")
+    spec = replace(base, context=context, sequences=max(sizes.widths))
     mine, info = anyio.run(ours, spec, sizes)
     rows = [Row(f"decode, {width} at once: aios_actors", rate, "tokens/s") for width, rate in mine.decode.items()]
     rows.append(Row(f"prefill of {sizes.prefill}: aios_actors", mine.prefill, "tokens/s"))
@@ -153,9 +155,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
             print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
             others[name] = batched_bench(program, model, threads, sizes, flags)
         rows += compare(mine, others, sizes)
-    return rows + paging(
-        WorkerSpec(str(model), "bench", context=sizes.page + 48, sequences=1, threads=threads), sizes.page
-    )
+    return rows + paging(replace(base, context=sizes.page + 48, sequences=1), sizes.page)
 
 
 def main() -> None:

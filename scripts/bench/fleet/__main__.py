@@ -98,6 +98,7 @@ class Bench:
             threads=self._threads,
             gpu_layers=self._options.gpu_layers,
             host_memory=HOST_MEMORY,
+            speculate=self._options.speculate,
         )
 
     @asynccontextmanager
@@ -194,6 +195,8 @@ def main() -> None:
     add_engine_arguments(parser)
     parser.add_argument("--fleets", default="ABCD", help="which fleets, by letter")
     parser.add_argument("--gpu-layers", type=int, default=0, help="of our engine; start the other servers yourself")
+    # Random weights repeat themselves far more than trained ones, which would flatter speculation.
+    parser.add_argument("--speculate", choices=("off", "auto", "on"), default="off", help="of our engine")
     parser.add_argument("--llama-server", type=Path, help="the binary; it is started in several settings")
     parser.add_argument("--settings", default=(), type=lambda text: text.split(","), help="only these, by name")
     parser.add_argument(
