@@ -27,7 +27,7 @@ MAY_IMPORT = {
         "sdk.tool",
     ),
     "observe": ("observe",),
-    "config": ("config", "engine.gguf", "kernel.tool", "sdk"),
+    "config": ("config", "engine.gguf", "kernel.tool", "kernel.scheduler.policies", "sdk"),
     "nano": ("nano",),
     "cli": ("",),
 }

@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from aios_actors.config.structs import AgentConfig, Config, ModelConfig, TaskConfig, WorkerConfig
+from aios_actors.config.structs import AgentConfig, Budget, Config, ModelConfig, TaskConfig, WorkerConfig
 from aios_actors.models import resolve
 from aios_actors.nano.tasks import Task, held_out_tasks
 from aios_actors.nano.world import BUILT_IN, OTHERS, ToolSpec, lookup_key
@@ -132,7 +132,7 @@ def config_of(group: list[Task], module: ModuleType, options: argparse.Namespace
             tools=tuple(spec.name for spec in task.tools),
             delegates=("*",),
             options={"task": task},
-            seconds=300.0,
+            budget=Budget(seconds=300.0),
         )
         for agent, answers in task.agents.items():
             agents[agent] = AgentConfig(class_=f"{__name__}:Scripted", options={"answers": answers}, tools=())

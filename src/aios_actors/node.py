@@ -17,6 +17,7 @@ from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import EndTasks, RefuseTasks, RunTask
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, WorkerState
+from aios_actors.kernel.scheduler.messages import SetPolicy
 from aios_actors.kernel.tool import ToolRegistry
 from aios_actors.kinds import agent_kinds, user_tools
 from aios_actors.observe.events import TaskEvent, TaskResult
@@ -43,7 +44,7 @@ class Node:
         self._config = config
         self._models = models
         self._data = data
-        self._accounts = Accounts(watch)
+        self._accounts = Accounts(watch, config.run.budget)
         self._draining = anyio.Event()
         self.system = ActorSystem("node", supervision=KERNEL)
 
@@ -80,6 +81,19 @@ class Node:
     async def workers(self) -> tuple[WorkerState, ...]:
         """What every worker does now."""
         return await self.system.actor_of("llm_core").ask(ListWorkers())
+
+    async def set_policy(self, model: str, policy: str) -> None:
+        """Changes who gets a model next, while the node runs; LLM calls that wait move over.
+
+        Args:
+            model: a model that workers serve.
+            policy: a name as in `[scheduler]`.
+
+        Raises:
+            NotFound: no worker serves such a model.
+            InvalidArgument: there is no such policy.
+        """
+        await self.system.actor_of("scheduler").ask(SetPolicy(model, policy))
 
     def stop_accepting(self) -> None:
         """No task begins any more; `run_tasks` returns when those that run have ended, or `drain_s` is over."""

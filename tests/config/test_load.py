@@ -55,7 +55,7 @@ def test_all_kinds_of_mistakes_come_together(project: Project) -> None:
         model = "nan0"
         tools = ["calculater", "memory.*"]
         delegates = ["writr", "editor-*"]
-        colour = "red"
+        max_stepz = 3
         [models.m]
         path = "missing.gguf"
         [[workers]]
@@ -68,8 +68,7 @@ def test_all_kinds_of_mistakes_come_together(project: Project) -> None:
         input = "hi"
     """
     assert project.mistakes(text) == [
-        'agents.writer.colour: unknown key; there is "class", "count", "delegates", "max_steps", "model", "options", '
-        '"sampling", "seconds", "system", "tools"',
+        'agents.writer.max_stepz: unknown key; did you mean "max_steps"?',
         f"models.m.path: there is no file {project.config.parent}/missing.gguf",
         'agents.writer.model: no model named "nan0"; did you mean "nano"?',
         'agents.writer.tools[0]: no tool named "calculater"; did you mean "calculator"?',
@@ -79,6 +78,21 @@ def test_all_kinds_of_mistakes_come_together(project: Project) -> None:
         'groups.g.grants[0]: "memory.search" is no grant; write "verb:owner", such as "memory.search:librarian"',
         'groups.g.grants[2]: no agent named "someone"; there is "writer"',
         'tasks[0].agent: no agent named "writr"; did you mean "writer"?',
+    ]
+
+
+def test_policies_that_do_not_exist_are_told_with_what_there_is(project: Project) -> None:
+    own = project.module("own_policy", "class Lottery:\n    pass\n") + ":Lottery"
+    text = f"""
+        [scheduler]
+        policy = "fare"
+        policies = {{ nano = "{own}", qwen = "fifo" }}
+    """
+    assert project.mistakes(text) == [
+        'scheduler.policies.qwen: no model named "qwen"; there is "nano"',
+        'scheduler.policy: "fare" is not possible here; did you mean "fair"?; "module:Class" names your own',
+        f'scheduler.policies.nano: "{own}" is no policy; make it a class that derives from Policy or Ranked of '
+        "aios_actors.kernel.scheduler.policies",
     ]
 
 

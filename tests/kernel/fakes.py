@@ -14,7 +14,7 @@ from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import AgentKind
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
-from aios_actors.kernel.llm_core.messages import Capacity, ForgetAgent, Generate, Outcome, TellCapacity
+from aios_actors.kernel.llm_core.messages import Capacity, ForgetAgent, Generate, Outcome, PreemptJob, TellCapacity
 from aios_actors.kernel.tool import ToolRegistry
 from aios_actors.observe.events import TaskEvent
 from aios_actors.sdk import Agent, AgentSetup, Tool
@@ -82,6 +82,14 @@ class FakeCore(Actor):
             reply.send(outcome)
 
     @handler
+    def preempt(self, message: PreemptJob) -> None:
+        """Ends an open generation with what the script would have it generate so far: nothing."""
+        self._engine.preempted.append(message.id)
+        reply = self._engine.open.pop(message.id, None)
+        if reply is not None:
+            reply.send(sliced(()))
+
+    @handler
     def forget_agent(self, message: ForgetAgent) -> None:
         """Notes it for the test."""
         self._engine.forgotten.append(message.agent)
@@ -98,12 +106,13 @@ class FakeCore(Actor):
 
 
 class Engine:
-    """What a test sees of the fake engine: requests so far, open and cancelled ones, and forgotten agents."""
+    """What a test sees of the fake engine: requests, open, cancelled and preempted ones, forgotten agents."""
 
     def __init__(self) -> None:
         self.seen: list[Generate] = []
         self.open: dict[int, Reply[Outcome]] = {}
         self.cancelled: list[int] = []
+        self.preempted: list[int] = []
         self.forgotten: list[str] = []
 
 
@@ -145,7 +154,7 @@ async def running_kernel(
     """Starts a kernel with these agent classes; `entries` are config entries that differ from the default."""
     config = config or Config()
     engine, events = Engine(), list[TaskEvent]()
-    accounts = Accounts(events.append)
+    accounts = Accounts(events.append, config.run.budget)
     async with ActorSystem("test", supervision=KERNEL) as system:
         kinds = {
             name: _kind(system, name, cls, (entries or {}).get(name, AgentConfig(class_="test:Test")))

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aios_actors.config.classes import ImportProblem, load_class, load_module, option_problems, tools_of
+from aios_actors.config.classes import ImportProblem, load_class, load_module, load_policy, option_problems, tools_of
 from aios_actors.config.mistakes import Mistakes, join, suggest
 from aios_actors.config.model_files import file_problem, local_path, memory_problems
 from aios_actors.config.structs import AgentConfig, Config, ModelConfig
@@ -35,6 +35,7 @@ def check(config: Config, folder: Path, mistakes: Mistakes) -> None:
     from aios_actors.kernel.tool import ToolRegistry
 
     check_models(config, folder, mistakes)
+    check_policies(config, mistakes)
     registry = ToolRegistry()
     for index, module in enumerate(config.tools.modules):
         check_tool_module(module, join(join("tools", "modules"), index), registry, mistakes)
@@ -99,6 +100,20 @@ def _source_problems(model: ModelConfig, *, needed: bool) -> Iterator[tuple[str,
         yield "token_env", "holds a token; put that into an environment variable and its name here"
     elif needed and model.token_env and not os.environ.get(model.token_env):
         yield "token_env", f"the environment variable {model.token_env} is not set"
+
+
+def check_policies(config: Config, mistakes: Mistakes) -> None:
+    """The scheduling policies, and the models that they are for."""
+    path = join("scheduler", "policies")
+    for model in config.scheduler.policies:
+        if model not in config.models:
+            mistakes.add(join(path, model), f'no model named "{model}"{suggest(model, config.models)}')
+    named = {join(path, model): policy for model, policy in config.scheduler.policies.items()}
+    for where, policy in {join("scheduler", "policy"): config.scheduler.policy, **named}.items():
+        try:
+            load_policy(policy)
+        except ImportProblem as problem:
+            mistakes.add(where, str(problem))
 
 
 def check_tool_module(name: str, path: str, registry: "ToolRegistry", mistakes: Mistakes) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aios_actors.config.mistakes import suggest
 
 if TYPE_CHECKING:
+    from aios_actors.kernel.scheduler.policies import Policy
     from aios_actors.sdk import Agent
     from aios_actors.sdk.tool import Tool
 
@@ -76,6 +77,25 @@ def load_class(spec: str) -> "type[Agent]":
     if not _is_agent(found, Agent):
         raise ImportProblem(f'"{spec}" is no agent; make it a class that derives from aios_actors.Agent')
     return found  # type: ignore[no-any-return]  # _is_agent has checked it
+
+
+def load_policy(name: str) -> "type[Policy]":
+    """Imports the scheduling policy of this name.
+
+    Raises:
+        ImportProblem: there is no such policy, or it is none.
+    """
+    from aios_actors.kernel.scheduler.policies import POLICIES, UnknownPolicy, find_policy
+
+    module, colon, _ = name.partition(":")
+    if colon:
+        load_module(module)
+    elif name not in POLICIES:
+        raise ImportProblem(f'"{name}" is not possible here{suggest(name, POLICIES)}; "module:Class" names your own')
+    try:
+        return find_policy(name)
+    except UnknownPolicy as problem:
+        raise ImportProblem(str(problem)) from problem
 
 
 def tools_of(module: ModuleType) -> "list[Tool[..., Any]]":

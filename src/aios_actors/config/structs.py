@@ -11,6 +11,17 @@ from msgspec import Meta
 Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
+PolicyName = Annotated[
+    str,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"enum": ["fifo", "round_robin", "priority", "fair", "mlfq", "least_attained", "deadline"]},
+                {"pattern": "^[^:]+:[^:]+$"},
+            ]
+        }
+    ),
+]
 KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
@@ -94,14 +105,24 @@ class SchedulerConfig(ConfigStruct, frozen=True):
     """`[scheduler]`: who gets the LLM next.
 
     Attributes:
-        policy: "fifo", "round_robin".
-        slice: tokens that round_robin gives a generation before the next one's turn.
-        queue: most LLM calls that may wait; one more is refused.
+        policy: "fifo", "round_robin", "priority", "fair", "mlfq", "least_attained", "deadline", or a class of your own
+        as "module:Class".
+        policies: a policy for each model that is to have another one.
+        slice: tokens of a generation's turn under round_robin and fair, and of its first one under mlfq and
+        least_attained.
+        queue: most LLM calls that may wait for a model; one more is refused.
+        ageing_s: seconds of waiting that make up for one level of priority, or for one slice of service received.
+        prompt_cost: what computing a token of a prompt counts, in generated tokens.
+        cached_cost: what a token of a prompt counts whose KV is at hand.
     """
 
-    policy: Literal["fifo", "round_robin"] = "fifo"
+    policy: PolicyName = "fifo"
+    policies: dict[str, PolicyName] = {}
     slice: Positive = 64
     queue: Positive = 20_000
+    ageing_s: PositiveSeconds = 30.0
+    prompt_cost: Annotated[float, Meta(ge=0)] = 0.5
+    cached_cost: Annotated[float, Meta(ge=0)] = 0.02
 
 
 class ContextConfig(ConfigStruct, frozen=True):
@@ -192,6 +213,26 @@ class SamplingConfig(ConfigStruct, frozen=True):
     stop: tuple[str, ...] = ()
 
 
+class Budget(ConfigStruct, frozen=True):
+    """`[agents.NAME.budget]`, `[run.budget]`: limits of a task, or of a run; none given means no limit.
+
+    What agents do that the task's agent asks or makes counts as well.
+
+    Attributes:
+        tokens: tokens of prompts and answers.
+        seconds: from the beginning to the end; what still runs then is ended.
+        tool_calls: calls of tools.
+        agents: agents made.
+        depth: how far it may hand work on: 1 is to agents that do not hand it on themselves, 0 to none.
+    """
+
+    tokens: Positive | None = None
+    seconds: PositiveSeconds | None = None
+    tool_calls: NonNegative | None = None
+    agents: NonNegative | None = None
+    depth: NonNegative | None = None
+
+
 class AgentConfig(ConfigStruct, frozen=True):
     """`[agents.NAME]`: a kind of agent.
 
@@ -203,7 +244,12 @@ class AgentConfig(ConfigStruct, frozen=True):
         delegates: names or patterns of the agents that it may hand tasks to.
         count: how many instances; tasks go to the one with the fewest waiting.
         max_steps: most LLM calls for one task in the ready-made loops.
-        seconds: most seconds for one task; none given means no limit.
+        budget: what one task may use.
+        priority: higher is more urgent, under the policy "priority".
+        weight: its share of the model relative to others', under the policy "fair".
+        group: agents of one group share one weight; "" is a group of its own.
+        deadline_s: seconds in which each LLM call should be answered, under the policy "deadline"; none given means
+        that there is no hurry.
         sampling: how its tokens are chosen.
         options: passed to the class's constructor by name.
     """
@@ -215,7 +261,11 @@ class AgentConfig(ConfigStruct, frozen=True):
     delegates: tuple[str, ...] = ()
     count: Positive = 1
     max_steps: Positive = 12
-    seconds: PositiveSeconds | None = None
+    budget: Budget = Budget()
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    group: str = ""
+    deadline_s: PositiveSeconds | None = None
     sampling: SamplingConfig = SamplingConfig()
     options: dict[str, Any] = {}
 
@@ -232,6 +282,16 @@ class TaskConfig(ConfigStruct, frozen=True):
     agent: str
     input: str
     repeat: Positive = 1
+
+
+class RunConfig(ConfigStruct, frozen=True):
+    """`[run]`: the tasks of the config, all together.
+
+    Attributes:
+        budget: what they may use.
+    """
+
+    budget: Budget = Budget()
 
 
 class GroupConfig(ConfigStruct, frozen=True):
@@ -260,6 +320,7 @@ class Config(ConfigStruct, frozen=True):
         tools: tools beside the built-in ones.
         agents: kinds of agents, by name.
         groups: grants across agents, by name.
+        run: limits of all tasks together.
         tasks: what to do in a run.
     """
 
@@ -273,4 +334,5 @@ class Config(ConfigStruct, frozen=True):
     tools: ToolsConfig = ToolsConfig()
     agents: dict[str, AgentConfig] = {}
     groups: dict[str, GroupConfig] = {}
+    run: RunConfig = RunConfig()
     tasks: tuple[TaskConfig, ...] = ()

@@ -17,7 +17,7 @@ from aios_actors.kernel.agents import AgentHost, AgentKind
 from aios_actors.kernel.context import Context
 from aios_actors.kernel.llm_core import LlmCore
 from aios_actors.kernel.memory import Memory
-from aios_actors.kernel.scheduler import Scheduler
+from aios_actors.kernel.scheduler.actor import Scheduler
 from aios_actors.kernel.storage import Storage
 from aios_actors.kernel.tool import Tool, ToolRegistry
 
@@ -45,7 +45,8 @@ def kernel_specs(
         sockets: folder for the workers' sockets.
     """
     logs = ("--log-level", config.node.log_level, "--log-format", config.node.log_format)
-    models = dict.fromkeys(worker.name for worker in workers)
+    scheduling = config.scheduler
+    policies = {worker.name: scheduling.policies.get(worker.name, scheduling.policy) for worker in workers}
 
     def child(name: str, factory: type, *args: object) -> ChildSpec:
         return ChildSpec(name=name, factory=factory, args=args, restart="permanent")
@@ -56,7 +57,7 @@ def kernel_specs(
         child("memory", Memory, data / "memory.db", config.memory.cache, config.memory.notes),
         child("storage", Storage, data / "storage.db", config.storage.bytes),
         child("tool", Tool, tools),
-        child("scheduler", Scheduler, config.scheduler, models, accounts),
+        child("scheduler", Scheduler, scheduling, policies, accounts),
         child("llm_core", LlmCore, workers, sockets, accounts, config.node.hang_s, logs),
         child("agents", AgentHost, kinds, accounts),
     )

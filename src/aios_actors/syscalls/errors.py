@@ -56,7 +56,42 @@ class NodeStopping(SyscallError):
 
 
 class Busy(SyscallError):
-    """Raised when the queue of LLM calls is full; nothing was done, try again later."""
+    """Raised when the queue of LLM calls is full; nothing was done, try again later.
+
+    `estimate_s`: seconds until there is a place in the queue, judged by the calls that ended lately; None if none has.
+    """
+
+    def __init__(self, message: str, estimate_s: float | None = None) -> None:
+        super().__init__(message)
+        self.estimate_s = estimate_s
+
+
+class DeadlineInfeasible(SyscallError):
+    """Raised when an LLM call would miss its deadline behind those that go before it; nothing was done.
+
+    `estimate_s`: seconds in which it would have been answered; `deadline_s`: those that it had.
+    """
+
+    def __init__(self, message: str, estimate_s: float, deadline_s: float) -> None:
+        super().__init__(message)
+        self.estimate_s = estimate_s
+        self.deadline_s = deadline_s
+
+
+class BudgetExceeded(SyscallError):
+    """Raised when a task or the run would use more than its budget.
+
+    `owner`: the agent whose task's budget it is, or "run"; `what`: "tokens", "seconds", "tool_calls", "agents" or
+    "depth"; `used` and `limit`: of that.
+    """
+
+    def __init__(self, owner: str, what: str, used: float, limit: float) -> None:
+        place = "[run.budget]" if owner == "run" else f"[agents.{owner}.budget]"
+        super().__init__(f"the budget of {owner!r} is used up: {what} {used:g} of {limit:g}; it is {what} in {place}")
+        self.owner = owner
+        self.what = what
+        self.used = used
+        self.limit = limit
 
 
 class NoAnswer(SyscallError):

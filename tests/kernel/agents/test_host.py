@@ -146,11 +146,11 @@ async def test_a_cancelled_task_frees_its_agent(tmp_path: Path) -> None:
         assert (await run(kernel, "gate", "second")).answer == "second"
 
 
-async def test_a_task_over_its_seconds_fails_with_its_deadline(tmp_path: Path) -> None:
-    config = entry(seconds=0.01, options={"gate": None, "begun": None})
+async def test_a_task_over_its_seconds_ends_with_its_budget(tmp_path: Path) -> None:
+    config = entry(budget={"seconds": 0.01}, options={"gate": None, "begun": None})
     config.options.update(gate=asyncio.Event(), begun=[])
     async with running_kernel(tmp_path, {"gate": Gate}, entries={"gate": config}) as kernel:
-        assert "deadline" in (await run(kernel, "gate", "x")).error
+        assert "seconds 0.01" in (await run(kernel, "gate", "x")).error
 
 
 async def test_draining_lets_running_tasks_end_and_refuses_the_rest(tmp_path: Path) -> None:

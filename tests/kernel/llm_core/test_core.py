@@ -16,7 +16,7 @@ from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextP
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, LlmCore
-from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome
+from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, PreemptJob
 from aios_actors.models import resolve
 from aios_actors.syscalls.errors import GenerationFailed, ModelUnavailable
 
@@ -124,6 +124,22 @@ async def test_a_worker_that_hangs_is_killed_and_its_generation_goes_on(tmp_path
         lost = await cut
         assert lost.finish == "lost" and gone(pid)
         assert [(await core.said.get()).places for _ in range(3)] == [4, 0, 4]
+
+
+async def test_a_preempted_generation_makes_room_and_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    async with running_core(tmp_path, sequences=1) as core:
+        await core.ref.ask(AwaitReady())
+        whole = await core.generate(id=1, sampling=LONG)
+        first_tokens = asyncio.Event()
+        cut = core.generate(id=2, sampling=LONG, on_text=lambda text: first_tokens.set())
+        await first_tokens.wait()
+        core.ref.tell(PreemptJob(2))
+        outcome = await cut
+        assert outcome.finish == "slice" and 0 < len(outcome.generated) < len(whole.generated)
+        assert outcome.generated == whole.generated[: len(outcome.generated)]
+        await core.ref.ask(PreemptJob(2))  # it has ended, which is no error
+        rest = await core.generate(id=3, sampling=LONG, generated=outcome.generated)
+        assert rest.generated == whole.generated
 
 
 async def test_a_slice_ends_early_and_the_rest_is_what_it_would_have_been(tmp_path: Path) -> None:

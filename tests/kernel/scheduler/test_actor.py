@@ -123,8 +123,9 @@ async def test_a_full_queue_refuses_and_names_its_limit(tmp_path: Path) -> None:
     async with running_kernel(tmp_path, script=lambda request: None, places=1, config=config) as kernel:
         calls = [asyncio.ensure_future(kernel.scheduler.ask(chat(str(n)))) for n in range(3)]
         await settled(lambda: 1 in kernel.engine.open)
-        with pytest.raises(Busy, match="2 LLM calls wait"):
+        with pytest.raises(Busy, match=r"2 LLM calls wait.*try again later") as refused:
             await kernel.scheduler.ask(chat("too many"))
+        assert refused.value.estimate_s is None, "no call has ended yet"
         for call in calls:
             call.cancel()
 

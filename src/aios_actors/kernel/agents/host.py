@@ -9,7 +9,16 @@ from collections.abc import Mapping
 
 import structlog
 
-from aios_actors.actors import ActorDied, Backoff, ChildSpec, MailboxSpec, Refusal, SupervisorSpec, handler
+from aios_actors.actors import (
+    ActorDied,
+    Backoff,
+    ChildSpec,
+    DeadlineExceeded,
+    MailboxSpec,
+    Refusal,
+    SupervisorSpec,
+    handler,
+)
 from aios_actors.kernel.access import AgentRights, Register, Unregister
 from aios_actors.kernel.accounts import Account, Accounts
 from aios_actors.kernel.agents.messages import AgentKind, EndTasks, Finished, RefuseTasks, RunTask
@@ -89,16 +98,21 @@ class AgentHost(KernelActor):
 
     async def _work(self, hosted: Hosted, assignment: Assignment) -> None:
         """One task on one agent, from its start to its reply."""
-        self._accounts.begin(hosted.name, assignment.number)
+        now, accounts = self.system.now(), self._accounts
+        account = accounts.begin(hosted.name, hosted.kind.config, now, assignment.number, assignment.asker)
+        end = account.end()
         try:
-            answer = await hosted.ref.ask(Perform(assignment.input), timeout=hosted.kind.config.seconds)
+            if over := accounts.out_of_time(account, now):
+                raise over
+            timeout = None if end is None else end - now
+            answer = await hosted.ref.ask(Perform(assignment.input), timeout=timeout)
         except asyncio.CancelledError:
             # The asker gave up, or has been answered by `end_tasks`: the agent is free. Otherwise the host itself ends.
             if assignment.reply.done:
                 self._end_work(hosted, "cancelled")
             raise
         except Refusal as refusal:
-            error = self._agent_failed(hosted, refusal) if isinstance(refusal, ActorDied) else refusal
+            error = self._why(hosted, account, refusal)
             account = self._end_work(hosted, str(error))
             if assignment.number is None:
                 assignment.reply.fail(error)
@@ -117,10 +131,15 @@ class AgentHost(KernelActor):
             self._next(hosted)
         return account
 
-    def _agent_failed(self, hosted: Hosted, died: ActorDied) -> AgentFailed:
-        cause = died.__cause__
+    def _why(self, hosted: Hosted, account: Account, refusal: Refusal) -> Refusal:
+        """What to tell the asker of a task that failed: its time is over, or the agent died, or what it was refused."""
+        if isinstance(refusal, DeadlineExceeded):
+            return self._accounts.out_of_time(account, self.system.now()) or refusal
+        if not isinstance(refusal, ActorDied):
+            return refusal
+        cause = refusal.__cause__
         log.warning("agent failed", agent=hosted.name, exc_info=cause)
-        why = f"{type(cause).__name__}: {cause}" if cause else str(died)
+        why = f"{type(cause).__name__}: {cause}" if cause else str(refusal)
         return AgentFailed(f"agent {hosted.name!r} failed: {why}")
 
     def _end_children(self, hosted: Hosted) -> None:

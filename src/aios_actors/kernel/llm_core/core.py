@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from aios_actors.actors import Actor, ActorRef, Backoff, Down, MailboxSpec, Reply, handler
-from aios_actors.engine.protocol import Cancel, Event, Forget, Submit
+from aios_actors.engine.protocol import Cancel, Event, Forget, Preempt, Submit
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.llm_core.link import WorkerLink
@@ -25,6 +25,7 @@ from aios_actors.kernel.llm_core.messages import (
     Generate,
     ListWorkers,
     Outcome,
+    PreemptJob,
     Restart,
     Send,
     Stepped,
@@ -171,8 +172,18 @@ class LlmCore(Actor):
         number = self._where.pop(job, None)
         if number is not None:
             worker = self._workers[number]
-            worker.running.pop(job, None)
+            running = worker.running.pop(job)
+            # What it generated in vain has been used all the same.
+            caller, wasted = running.request.caller, len(running.generated) - len(running.request.generated)
+            self._accounts.charge(self._accounts.of(caller), "tokens", wasted)
             self._pass(worker, Send(Cancel(job)))
+
+    @handler
+    def preempt(self, message: PreemptJob) -> None:
+        """Takes a generation off its worker."""
+        number = self._where.get(message.id)
+        if number is not None:
+            self._pass(self._workers[number], Send(Preempt(message.id)))
 
     @handler
     def forget_agent(self, message: ForgetAgent) -> None:

@@ -53,6 +53,12 @@ class Generate(Message[Outcome], frozen=True):
     on_text: Callable[[str], None] | None = None
 
 
+class PreemptJob(Message[None], frozen=True):
+    """From the scheduler: this generation is to make room now; it ends as "slice". No error if it has just ended."""
+
+    id: int
+
+
 class Capacity(Message[None], frozen=True):
     """To the scheduler: a model now has this many places for generations.
 

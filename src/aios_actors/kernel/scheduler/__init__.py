@@ -1,5 +1,1 @@
-"""The scheduler: the door to the kernel, and the lines before the models."""
-
-from aios_actors.kernel.scheduler.actor import Scheduler
-
-__all__ = ["Scheduler"]
+"""The scheduler: the door to the kernel, and the lines before the models. Policies can be imported without it."""

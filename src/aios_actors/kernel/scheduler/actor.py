@@ -6,7 +6,7 @@ worker has a place; it then runs until it ends, or until its slice is over, and 
 """
 
 import contextlib
-from collections.abc import Iterable
+import math
 from typing import Any
 
 import structlog
@@ -15,17 +15,26 @@ from msgspec.structs import asdict
 from aios_actors.actors import ActorRef, MailboxSpec, Refusal, Reply, UnknownActor, handler
 from aios_actors.config.structs import SchedulerConfig
 from aios_actors.engine.messages import ChatPrompt, TokenPrompt
+from aios_actors.engine.protocol import Result
 from aios_actors.kernel.access import Check
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.context import Forget, Latest, Load, Save
-from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, TellCapacity
-from aios_actors.kernel.scheduler.job import Job
-from aios_actors.kernel.scheduler.line import Line
-from aios_actors.kernel.scheduler.policies import make_policy
+from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, PreemptJob, TellCapacity
+from aios_actors.kernel.scheduler.job import Job, estimated_tokens
+from aios_actors.kernel.scheduler.line import Line, Turn
+from aios_actors.kernel.scheduler.messages import SetPolicy
+from aios_actors.kernel.scheduler.policies import Ticket, UnknownPolicy, find_policy
 from aios_actors.kernel.service import KernelActor
 from aios_actors.syscalls import agent, context, memory, storage, tool
 from aios_actors.syscalls.base import Syscall
-from aios_actors.syscalls.errors import Busy, GenerationFailed, ModelUnavailable, NotFound
+from aios_actors.syscalls.errors import (
+    Busy,
+    DeadlineInfeasible,
+    GenerationFailed,
+    InvalidArgument,
+    ModelUnavailable,
+    NotFound,
+)
 from aios_actors.syscalls.llm import Chat, ChatReply
 
 log = structlog.get_logger(__name__)
@@ -55,10 +64,14 @@ class Scheduler(KernelActor):
 
     mailbox = MailboxSpec(capacity=16_384)
 
-    def __init__(self, config: SchedulerConfig, models: Iterable[str], accounts: Accounts) -> None:
-        """`models`: names of the models that workers serve."""
+    def __init__(self, config: SchedulerConfig, policies: dict[str, str], accounts: Accounts) -> None:
+        """`policies`: name of the policy of each model that workers serve; outlives the actor, so that a restart
+        forgets no `SetPolicy`.
+        """
         self._config = config
-        self._lines = {model: Line(make_policy(config)) for model in models}
+        self._policies = policies
+        self._lines = {model: Line(config, find_policy(name)(config)) for model, name in policies.items()}
+        self._jobs: dict[int, Job] = {}
         self._accounts = accounts
 
     async def started(self) -> None:
@@ -95,8 +108,10 @@ class Scheduler(KernelActor):
 
     @handler
     async def to_agents(self, call: AgentCall) -> None:
-        """Forwards to the agent host."""
-        await self._check(call)
+        """Forwards to the agent host, and counts what is handed on."""
+        caller = await self._check(call)
+        if isinstance(call, agent.AskAgent | agent.SpawnAgent):
+            self._accounts.hand_on(caller, makes=isinstance(call, agent.SpawnAgent))
         self.forward(self._service("agents"), call)
 
     @handler
@@ -111,22 +126,68 @@ class Scheduler(KernelActor):
     async def chat(self, call: Chat) -> None:
         """Puts an LLM call into its model's line."""
         caller = await self._check(call)
-        line = self._lines.get(call.model)
-        if line is None:
-            raise NotFound(f"no model named {call.model!r}; the workers of this node serve: {', '.join(self._lines)}")
+        line = self._line(call.model)
         if line.error:
             raise ModelUnavailable(line.error)
-        if len(line.policy) >= self._config.queue:
-            raise Busy(
-                f"{len(line.policy)} LLM calls wait for model {call.model!r}, which is its limit; try again later"
-            )
+        ticket = self._ticket(call, caller)
+        self._admit(line, ticket, call.model)
         reply: Reply[ChatReply] = self.defer()
-        now = self.system.now()
-        prompt = ChatPrompt(call.messages, call.tools)
-        job = Job(self.request_id, caller, call, reply, prompt, arrived=now, waits_since=now)
-        reply.on_cancel(lambda: self._cancel(line, job))
+        if reply.done:  # the caller has given up already
+            return
+        account = self._accounts.of(caller)
+        job = Job(ticket, line, account, call, reply, ChatPrompt(call.messages, call.tools))
+        self._jobs[job.id] = job
+        reply.on_cancel(lambda: self._cancel(job))
         self._accounts.note(caller, "waiting")
-        line.policy.add(job)
+        line.policy.add(ticket)
+        self._dispatch(line)
+
+    def _line(self, model: str) -> Line:
+        line = self._lines.get(model)
+        if line is None:
+            raise NotFound(f"no model named {model!r}; the workers of this node serve: {', '.join(self._lines)}")
+        return line
+
+    def _ticket(self, call: Chat, caller: str) -> Ticket:
+        """What the policy is to know of a call: whose it is, and how urgent."""
+        now = self.system.now()
+        account = self._accounts.of(caller)
+        ticket = Ticket(self.request_id, caller, now, estimated_tokens(ChatPrompt(call.messages)), group=caller)
+        deadline = math.inf if self.deadline is None else self.deadline
+        if account.config is not None:
+            own = account.config
+            ticket.program, ticket.priority, ticket.weight = account.program, own.priority, own.weight
+            # The shares of who is asked are those of who began: nobody gets more by asking many.
+            ticket.group = own.group or account.root.agent
+            if own.deadline_s is not None:
+                deadline = min(deadline, now + own.deadline_s)
+        ticket.deadline = deadline
+        return ticket
+
+    def _admit(self, line: Line, ticket: Ticket, model: str) -> None:
+        """Raises Busy or DeadlineInfeasible if a call cannot join the line."""
+        waiting = len(line.policy)
+        if waiting >= self._config.queue:
+            estimate = line.service_s / max(line.places, 1) or None
+            when = f"in about {estimate:.2g} s" if estimate else "later"
+            raise Busy(f"{waiting} LLM calls wait for model {model!r}, which is its limit; try again {when}", estimate)
+        admitted, estimate = line.admits(ticket, ticket.arrived)
+        if not admitted:
+            had = ticket.deadline - ticket.arrived
+            why = f"the call should be answered within {had:.2g} s, and would take about {estimate:.2g} s"
+            raise DeadlineInfeasible(f"{why}, as {waiting} calls wait for model {model!r}", estimate, had)
+
+    @handler
+    def set_policy(self, message: SetPolicy) -> None:
+        """Another policy takes over a model's line."""
+        line = self._line(message.model)
+        try:
+            policy = find_policy(message.policy)(self._config)
+        except (UnknownPolicy, ImportError) as error:
+            raise InvalidArgument(str(error)) from error
+        self._policies[message.model] = message.policy
+        line.swap(policy, self.system.now())
+        log.info("policy set", model=message.model, policy=message.policy, waiting=len(policy))
         self._dispatch(line)
 
     @handler
@@ -135,36 +196,52 @@ class Scheduler(KernelActor):
         line = self._lines[message.model]
         line.places, line.error = message.places, message.error
         if line.error:
-            for job in line.drain():
-                self._fail(job, ModelUnavailable(line.error))
+            for ticket in line.drain(self.system.now()):
+                self._fail(self._jobs[ticket.id], ModelUnavailable(line.error))
         self._dispatch(line)
 
-    def _cancel(self, line: Line, job: Job) -> None:
+    def _cancel(self, job: Job) -> None:
         """Nobody waits for the job any more: it leaves the line, or its worker, which is told through its task."""
-        line.policy.remove(job)
         self._forget(job)
-        if line.running.pop(job.id, None) is not None and job.task is not None:
+        if job.line.leave(job.ticket, self.system.now()) and job.task is not None:
             job.task.cancel()
-            self._dispatch(line)
+            self._dispatch(job.line)
 
     def _dispatch(self, line: Line) -> None:
-        while (job := line.take()) is not None:
-            job.run(self.system.now())
-            job.task = self.start_task(self._run(line, job), name=f"job-{job.id}")
+        """Gives the free places away, and one more if a running call is to make room."""
+        while (ticket := line.take(self.system.now())) is not None:
+            job = self._jobs[ticket.id]
+            job.task = self.start_task(self._run(job), name=f"job-{job.id}")
+        if (victim := line.urge()) is not None and self._jobs[victim.id].on_worker:
+            self._service("llm_core").tell(PreemptJob(victim.id))
 
-    async def _run(self, line: Line, job: Job) -> None:
-        """One stretch of a job on a worker, and what follows from how it ended."""
+    async def _run(self, job: Job) -> None:
+        """One turn of a job on a worker, and what follows from how it ended."""
+        granted = 0
         try:
-            outcome = await self._service("llm_core").ask(await self._request(line, job))
+            wanted = max(job.call.sampling.max_tokens - job.ticket.generated, 1)
+            granted = self._accounts.grant(job.account, wanted)
+            request = await self._request(job, granted if granted < wanted else 0)
+            if job.line.leaving == job.id:  # asked to make room before it was handed over
+                outcome = Outcome("no_place", request.generated)
+            else:
+                job.on_worker = True
+                outcome = await self._service("llm_core").ask(request)
         except Refusal as error:
+            job.line.leave(job.ticket, self.system.now())
             self._fail(job, error)
         else:
-            self._settle(line, job, outcome)
-        line.running.pop(job.id, None)
-        self._dispatch(line)
+            self._settle(job, outcome)
+        finally:
+            job.on_worker = False
+            self._accounts.take_back(job.account, granted)
+        self._dispatch(job.line)
 
-    async def _request(self, line: Line, job: Job) -> Generate:
-        """What the LLM core is asked for: the call itself, or what is left of it after a switch."""
+    async def _request(self, job: Job, most: int) -> Generate:
+        """What the LLM core is asked for: the call itself, or what is left of it after a switch.
+
+        `most`: tokens that it may generate in this turn; 0 for as many as its policy lets it.
+        """
         call, generated = job.call, tuple[int, ...]()
         if job.switched:
             kept = await self._service("context").ask(Load(job.name))
@@ -173,6 +250,8 @@ class Scheduler(KernelActor):
             kept = await self._service("context").ask(Latest(job.caller, call.conversation))
             split = len(kept.tokens) - kept.generated
             job.prompt, generated = TokenPrompt(kept.tokens[:split], call.tools), kept.tokens[split:]
+            job.ticket.generated = len(generated)
+        slice = job.line.policy.slice(job.ticket)
         return Generate(
             id=job.id,
             caller=job.caller,
@@ -182,44 +261,53 @@ class Scheduler(KernelActor):
             constraint=call.constraint,
             generated=generated,
             conversation=f"{job.caller}/{call.conversation}",
-            slice=line.policy.slice,
+            slice=min(slice, most) if slice and most else slice or most,
             on_text=call.on_text,
         )
 
-    def _settle(self, line: Line, job: Job, outcome: Outcome) -> None:
-        now = self.system.now()
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        """A turn has ended: the call is answered, or waits again, or is given up."""
+        line, now = job.line, self.system.now()
         if outcome.finish == "no_place":
-            # A worker died a moment ago, and the news of it is on the way here.
-            line.places = len(line.running) - 1
-            job.wait(now)
-            line.policy.requeue(job, lost=True)
+            if line.leaving != job.id:
+                # A worker died a moment ago, and the news of it is on the way here.
+                line.places = len(line.running) - 1
+            line.back(job.ticket, now, None, lost=True)
             return
-        result = outcome.result
-        job.tokens_out = len(outcome.generated)
-        if result is not None:
-            job.waited += result.queue_s
-            if not job.switched:
-                job.tokens_in, job.tokens_cached = result.tokens_in, result.tokens_cached
-            job.prompt = TokenPrompt(result.prompt_tokens, job.call.tools)
+        turn = self._take_in(job, outcome)
+        result, lost = outcome.result, outcome.finish == "lost"
         done = outcome.finish not in ("slice", "lost")
         self._save(job, outcome, done)
         if done and result is not None:
-            usage = job.usage(now)
-            log.info("llm call done", agent=job.caller, syscall=job.id, finish=outcome.finish, **asdict(usage))
-            self._accounts.used(job.caller, usage)
-            job.reply.send(ChatReply(result.text, result.tool_calls, outcome.finish, usage))
+            line.end(job.ticket, now, turn)
+            self._answer(job, outcome.finish, result)
             return
-        lost = outcome.finish == "lost"
-        log.info("llm call switched", agent=job.caller, syscall=job.id, why=outcome.finish, tokens=job.tokens_out)
+        log.info(
+            "llm call switched", agent=job.caller, syscall=job.id, why=outcome.finish, tokens=len(outcome.generated)
+        )
         job.restarts += lost
         job.preemptions += not lost
         if job.restarts > RESTARTS:
+            line.leave(job.ticket, now)
             why = f"{job.restarts} workers died while they ran this call; it is not tried again"
             self._fail(job, GenerationFailed(why))
-        elif not job.reply.done:
-            job.wait(now)
+        else:
+            line.back(job.ticket, now, turn, lost=lost)
             self._accounts.note(job.caller, "waiting")
-            line.policy.requeue(job, lost=lost)
+
+    def _take_in(self, job: Job, outcome: Outcome) -> Turn:
+        """Notes what a turn brought, and charges its tokens; the prompt's only once, whatever was computed again."""
+        told = job.tokens_in
+        turn = job.take_in(outcome)
+        self._accounts.charge(job.account, "tokens", job.tokens_in - told + turn.generated)
+        return turn
+
+    def _answer(self, job: Job, finish: str, result: Result) -> None:
+        del self._jobs[job.id]
+        usage = job.usage(self.system.now())
+        log.info("llm call done", agent=job.caller, syscall=job.id, finish=finish, **asdict(usage))
+        self._accounts.used(job.caller, usage)
+        job.reply.send(ChatReply(result.text, result.tool_calls, finish, usage))
 
     def _fail(self, job: Job, error: Refusal) -> None:
         log.info("llm call failed", agent=job.caller, syscall=job.id, error=str(error))
@@ -227,7 +315,8 @@ class Scheduler(KernelActor):
         job.reply.fail(error)
 
     def _forget(self, job: Job) -> None:
-        """What a switched job left with the context actor is of no more use."""
+        """The call will not go on: what a switch left of it with the context actor is of no more use."""
+        del self._jobs[job.id]
         if job.switched:
             self._service("context").tell(Forget(job.name))
 

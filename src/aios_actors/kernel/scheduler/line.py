@@ -1,36 +1,136 @@
-"""The line before one model: who waits, how many places its workers have, how many of these are taken."""
+"""The line before one model: who waits, who has a place, and when a running call has to make room. Pure, like policies.
 
+Contract: a ticket joins, takes a place, and its turn ends in `back`, `end` or `leave`; each tells the policy what the
+turn cost. At most one running call at a time is asked to make room: its place goes to the first that waits, and if
+the next one is urgent as well, it is its turn then.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from aios_actors.kernel.scheduler.job import Job
-from aios_actors.kernel.scheduler.policies import Policy
+from aios_actors.config.structs import SchedulerConfig
+from aios_actors.kernel.scheduler.policies import Policy, Ticket
+
+FADING = 0.95
+"""Weight of what was known before in the mean time of a call, so that it follows the last 20 or so."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What a worker did in one turn of a call: tokens of the prompt, those of them from its cache, and generated."""
+
+    prompt: int
+    cached: int
+    generated: int
 
 
 @dataclass(slots=True)
 class Line:
-    """One model's waiting and running jobs.
+    """One model's waiting and running calls.
 
     Attributes:
-        policy: holds the waiting ones and chooses among them.
-        places: generations that the model's workers can run at the same time.
-        running: the jobs that have a place.
+        config: costs of tokens.
+        policy: holds the waiting calls and chooses among them.
+        places: calls that the model's workers can run at the same time.
+        running: the calls that have a place, by id.
+        leaving: id of the one that was asked to make room; None if none was.
+        service_s: mean seconds that a call has a place, over all its turns; 0 while none has ended.
+        preemptions: how many turns ended before the call did.
+        ended: how many calls ended.
         error: why there will never be a place; "" while there may.
     """
 
+    config: SchedulerConfig
     policy: Policy
     places: int = 0
-    running: dict[int, Job] = field(default_factory=dict)
+    running: dict[int, Ticket] = field(default_factory=dict)
+    leaving: int | None = None
+    service_s: float = 0.0
+    preemptions: int = 0
+    ended: int = 0
     error: str = ""
 
-    def take(self) -> Job | None:
-        """The next job, if there is a place for it; it then holds the place."""
+    def take(self, now: float) -> Ticket | None:
+        """The next call, if there is a place for it; it then holds the place."""
         if len(self.running) >= self.places:
             return None
-        job = self.policy.next()
-        if job is not None:
-            self.running[job.id] = job
-        return job
+        ticket = self.policy.next(now)
+        if ticket is not None:
+            if ticket.waits_since is not None:
+                ticket.waited += now - ticket.waits_since
+            ticket.waits_since, ticket.began = None, now
+            self.running[ticket.id] = ticket
+        return ticket
 
-    def drain(self) -> list[Job]:
-        """Takes out all waiting jobs."""
-        return [job for job in iter(self.policy.next, None) if job is not None]
+    def urge(self) -> Ticket | None:
+        """The running call that is to make room now for the first waiting one, if any; it is named once."""
+        if self.leaving is not None or len(self.running) < self.places:
+            return None
+        victim = self.policy.victim(self.running.values())
+        if victim is not None:
+            self.leaving = victim.id
+        return victim
+
+    def back(self, ticket: Ticket, now: float, turn: Turn | None, *, lost: bool = False) -> None:
+        """The call's turn is over, or its worker was lost, and it waits again."""
+        self._end_turn(ticket, now, turn)
+        ticket.waits_since = now
+        if not lost:
+            ticket.queued = now
+            self.preemptions += 1
+        self.policy.add(ticket)
+
+    def end(self, ticket: Ticket, now: float, turn: Turn | None) -> None:
+        """The call has ended."""
+        self._end_turn(ticket, now, turn)
+        self.ended += 1
+        weight = 1.0 - FADING if self.service_s else 1.0
+        self.service_s += weight * (ticket.ran - self.service_s)
+
+    def leave(self, ticket: Ticket, now: float) -> bool:
+        """The call is cancelled. Whether it had a place."""
+        if ticket.id in self.running:
+            self._end_turn(ticket, now, None)
+            return True
+        self.policy.remove(ticket)
+        return False
+
+    def _end_turn(self, ticket: Ticket, now: float, turn: Turn | None) -> None:
+        del self.running[ticket.id]
+        if self.leaving == ticket.id:
+            self.leaving = None
+        ticket.ran += now - ticket.began
+        cost = None
+        if turn is not None:
+            ticket.generated += turn.generated
+            cost = self._cost(turn)
+            ticket.program.attained += cost
+        self.policy.served(ticket, cost)
+
+    def _cost(self, turn: Turn) -> float:
+        config = self.config
+        computed = turn.prompt - turn.cached
+        return computed * config.prompt_cost + turn.cached * config.cached_cost + turn.generated
+
+    def wait_s(self, ahead: int) -> float:
+        """Seconds until a call behind `ahead` others gets a place, judged by the calls that ended lately."""
+        if len(self.running) + ahead < self.places:
+            return 0.0
+        return (ahead + 1) * self.service_s / max(self.places, 1)
+
+    def admits(self, ticket: Ticket, now: float) -> tuple[bool, float]:
+        """Whether the policy lets a new call join, and the seconds in which it would be answered."""
+        estimate = self.wait_s(self.policy.ahead(ticket)) + self.service_s
+        return self.policy.admits(ticket, now + estimate), estimate
+
+    def swap(self, policy: Policy, now: float) -> None:
+        """Another policy takes over all that wait, in the order in which the old one would have run them."""
+        for ticket in self.drain(now):
+            policy.add(ticket)
+        self.policy = policy
+
+    def drain(self, now: float) -> Iterator[Ticket]:
+        """Takes out all that wait."""
+        while (ticket := self.policy.next(now)) is not None:
+            self.policy.served(ticket, 0.0)
+            yield ticket

@@ -1,30 +1,100 @@
-"""What a scheduling policy is: a queue with an opinion. Policies are pure: no clock, no actors, no model."""
+"""What a scheduling policy is: a queue with an opinion. Policies are pure: no actors, no model, and no clock but `now`.
 
-from typing import Protocol
+To write one, derive from `Ranked` and say in `key` what comes first; or from `Policy`, and keep the queue yourself.
+Name it in the config as `policy = "my_module:MyPolicy"`. The simulator runs it on any trace, see
+`kernel.scheduler.simulator`.
+"""
 
-from aios_actors.kernel.scheduler.job import Job
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from aios_actors.config.structs import SchedulerConfig
+from aios_actors.kernel.scheduler.policies.ranking import Ranking
+from aios_actors.kernel.scheduler.policies.ticket import Ticket
 
 
-class Policy(Protocol):
-    """Chooses which waiting LLM call of one model runs next.
+class Policy(ABC):
+    """Chooses which waiting LLM call of one model runs next."""
 
-    Attributes:
-        slice: tokens that a job may generate before it makes room for a waiting one; 0 lets it run to its end.
-    """
+    def __init__(self, config: SchedulerConfig) -> None:
+        """`config`: slice, ageing and costs."""
+        self.config = config
 
-    slice: int
+    @abstractmethod
+    def add(self, ticket: Ticket) -> None:
+        """A call joins the line: it is new, or its turn is over, or its worker died (then `queued` is as it was)."""
 
-    def add(self, job: Job) -> None:
-        """A job arrives."""
+    @abstractmethod
+    def remove(self, ticket: Ticket) -> bool:
+        """A waiting call is cancelled. False if it does not wait here."""
 
-    def requeue(self, job: Job, *, lost: bool) -> None:
-        """A job comes back: its slice is over, or (`lost`) its worker died, which is not the job's fault."""
+    @abstractmethod
+    def next(self, now: float) -> Ticket | None:
+        """Takes out the call that gets the free place; None if none waits."""
 
-    def remove(self, job: Job) -> bool:
-        """A waiting job is cancelled. False if it does not wait here."""
-
-    def next(self) -> Job | None:
-        """Take out the job that runs next; None if none waits."""
-
+    @abstractmethod
     def __len__(self) -> int:
         """How many wait."""
+
+    def slice(self, ticket: Ticket) -> int:
+        """Tokens that a call which got a place may generate before its turn is over; 0 lets it run to its end."""
+        return 0
+
+    def served(self, ticket: Ticket, cost: float | None) -> None:  # noqa: B027  (most policies need not know)
+        """A turn is over and cost this much, in generated tokens; None if that is unknown (cancelled, worker lost)."""
+
+    def victim(self, running: Iterable[Ticket]) -> Ticket | None:
+        """Which running call is to make room at once for the first waiting one; None if none is."""
+        return None
+
+    def ahead(self, ticket: Ticket) -> int:
+        """How many waiting calls would get a place before this one, if it joined now."""
+        return len(self)
+
+    def admits(self, ticket: Ticket, end: float) -> bool:
+        """Whether a new call may join the line. `end`: when it would be answered, as far as one can tell."""
+        return True
+
+
+class Ranked(Policy):
+    """A policy that is an order: the waiting call with the lowest key runs next.
+
+    Class attributes:
+        preempts: whether a call takes the place of a running one that has a higher key.
+    """
+
+    preempts: ClassVar[bool] = False
+
+    def __init__(self, config: SchedulerConfig) -> None:
+        super().__init__(config)
+        self._waiting: Ranking[Ticket] = Ranking()
+
+    @abstractmethod
+    def key(self, ticket: Ticket) -> Any:
+        """What comes first: keys are compared, and lower is sooner. It may not change while the ticket waits."""
+
+    def add(self, ticket: Ticket) -> None:
+        self._waiting.put(ticket.id, self.key(ticket), ticket)
+
+    def remove(self, ticket: Ticket) -> bool:
+        return self._waiting.discard(ticket.id)
+
+    def next(self, now: float) -> Ticket | None:
+        ticket = self._waiting.first()
+        if ticket is not None:
+            self.remove(ticket)
+        return ticket
+
+    def victim(self, running: Iterable[Ticket]) -> Ticket | None:
+        first = self._waiting.first_key()
+        if not self.preempts or first is None:
+            return None
+        last = max(running, key=self.key, default=None)
+        return last if last is not None and self.key(last) > first else None
+
+    def ahead(self, ticket: Ticket) -> int:
+        return self._waiting.before(self.key(ticket))
+
+    def __len__(self) -> int:
+        return len(self._waiting)

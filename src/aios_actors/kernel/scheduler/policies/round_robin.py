@@ -1,11 +1,14 @@
-"""Round robin by token slices: a job that used up its slice goes to the back of the queue."""
+"""Round robin by token slices."""
 
-from aios_actors.kernel.scheduler.policies.fifo import Fifo
+from aios_actors.kernel.scheduler.policies.base import Ranked
+from aios_actors.kernel.scheduler.policies.ticket import Ticket
 
 
-class RoundRobin(Fifo):
-    """Fifo, but each turn lasts `slice` generated tokens. Requeueing at the back is all the difference."""
+class RoundRobin(Ranked):
+    """In turn: a call that used up its slice goes to the back of the line."""
 
-    def __init__(self, slice: int) -> None:
-        super().__init__()
-        self.slice = slice
+    def key(self, ticket: Ticket) -> float:
+        return ticket.queued
+
+    def slice(self, ticket: Ticket) -> int:
+        return self.config.slice
