@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from aios_actors.config.structs import Config
+from aios_actors.config.structs import Config, ModelConfig
+from aios_actors.engine.gguf import read_header
 from aios_actors.models import resolve
 from aios_actors.node import Node
 from aios_actors.observe.events import TaskEvent, TaskResult
 from aios_actors.syscalls.errors import ModelUnavailable
+from tests.lora import write_adapter
 
 SUMS = {f"What is {a} times {b}?": str(a * b) for a, b in ((37, 14), (52, 31), (48, 76), (63, 29), (17, 85), (94, 26))}
 
@@ -55,6 +57,23 @@ async def test_agents_run_at_the_same_time_and_answer_right(tmp_path: Path) -> N
         assert (result.error, result.tool_calls) == ("", 1)
         assert result.tokens_in > result.tokens_out > 0
         assert result.turnaround_s > result.waiting_s >= 0
+
+
+async def test_an_agent_with_an_adapter_says_something_else_and_the_others_do_not(tmp_path: Path) -> None:
+    base = read_header(resolve("nano", ModelConfig(source="embedded"), tmp_path, lambda line: None))
+    odd = write_adapter(tmp_path / "odd.gguf", 1, base.layers, base.tensors["token_embd.weight"][0])
+    agents = {
+        "assistant": {"class": "agents.assistant:Assistant"},
+        "odd": {"class": "agents.assistant:Assistant", "adapter": "odd", "max_steps": 2},
+    }
+    task = "What is 37 times 14?"
+    of = config(agents=agents, tasks=[{"agent": agent, "input": task} for agent in (*agents, *agents)])
+    async with node(of, tmp_path, adapters={"nano": {"odd": Path(odd)}}) as running:
+        done = await running.run_tasks(lambda result: None)
+    answers = {agent: {str(r.answer or r.error) for r in done if r.agent == agent} for agent in agents}
+    assert all("518" in answer for answer in answers["assistant"])
+    assert not any("518" in answer for answer in answers["odd"])
+    assert len(answers["odd"]) == 1, "beside others it is what it is"
 
 
 async def test_round_robin_gives_the_same_answers_as_fifo(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from aios_actors.actors import ActorRef
 from aios_actors.config.classes import load_class, load_module, tools_of
-from aios_actors.config.structs import AgentConfig, Config
+from aios_actors.config.structs import AgentConfig, Config, chosen_adapters
 from aios_actors.engine.messages import Sampling
 from aios_actors.kernel.agents import AgentKind
 from aios_actors.sdk import Agent, AgentSetup, Tool
@@ -24,7 +24,8 @@ def _kind(name: str, entry: AgentConfig, cls: type[Agent], kernel: Callable[[], 
     def make(agent: str) -> Agent:
         made = cls(**entry.options)
         sampling = Sampling(**msgspec.structs.asdict(entry.sampling))
-        made.connect(AgentSetup(agent, kernel(), entry.model, sampling, entry.system, tools, entry.max_steps))
+        adapters = chosen_adapters(entry)
+        made.connect(AgentSetup(agent, kernel(), entry.model, sampling, entry.system, tools, entry.max_steps, adapters))
         return made
 
     description = (cls.__doc__ or "").strip().partition("\n")[0]

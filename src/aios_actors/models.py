@@ -42,6 +42,19 @@ def resolve_models(config: Config, folder: Path, report: Report) -> dict[str, Pa
     return {name: resolve(name, config.models[name], folder, report) for name in names}
 
 
+def resolve_adapters(config: Config, folder: Path) -> dict[str, dict[str, Path]]:
+    """Files of the LoRA adapters of each model, by name.
+
+    Args:
+        config: a checked config.
+        folder: the config's folder, which they are relative to.
+    """
+    return {
+        name: {adapter: folder / Path(file).expanduser() for adapter, file in model.adapters.items()}
+        for name, model in config.models.items()
+    }
+
+
 def resolve(name: str, model: ModelConfig, folder: Path, report: Report) -> Path:
     """File of one model; the first part of one that is split.
 

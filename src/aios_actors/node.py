@@ -30,6 +30,7 @@ class Node:
         config: a config without mistakes, see `load_config`.
         models: path of the GGUF of each model that a worker serves.
         data: folder of what outlives the node; made if there is none.
+        adapters: paths of the LoRA adapters of each model, by name.
         watch: told of each change in a task's progress.
     """
 
@@ -39,11 +40,13 @@ class Node:
         models: Mapping[str, Path],
         *,
         data: Path,
+        adapters: Mapping[str, Mapping[str, Path]] | None = None,
         watch: Callable[[TaskEvent], None] | None = None,
     ) -> None:
         self._config = config
         self._models = models
         self._data = data
+        self._adapters = adapters or {}
         self._accounts = Accounts(watch, config.run.budget)
         self._draining = anyio.Event()
         self.system = ActorSystem("node", supervision=KERNEL)
@@ -167,6 +170,7 @@ class Node:
             kv_type_v=worker.kv_type,
             flash_attention=worker.flash_attention,
             speculate=worker.speculate,
+            adapters={name: str(path) for name, path in self._adapters.get(worker.model, {}).items()},
         )
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from aios_actors.config import ConfigError, load_config
+from aios_actors.config.structs import chosen_adapters
+from aios_actors.models import resolve_adapters
 from tests.config.project import Project
+from tests.lora import write_adapter
 
 
 def test_a_small_config_is_completed(project: Project) -> None:
@@ -291,3 +294,35 @@ def test_a_table_for_nano_that_names_no_source_keeps_the_embedded_one(project: P
     text = f'[agents.writer]\nclass = "{project.agent_class()}"\n'
     loaded = project.load(text, "models.nano.context=1024")
     assert (loaded.models["nano"].source, loaded.models["nano"].context) == ("embedded", 1024)
+
+
+class TestAdapters:
+    """LoRA adapters: their files, and the names that agents use."""
+
+    def mistakes(self, project: Project, adapter: str, file: str = "law.gguf") -> list[str]:
+        return project.mistakes(
+            f'[models.nano.adapters]\nlaw = "{file}"\n'
+            f'[agents.writer]\nclass = "{project.agent_class()}"\nadapter = {adapter}\n'
+        )
+
+    def test_an_agent_names_one_or_several_with_scales(self, project: Project) -> None:
+        law = write_adapter(project.config.parent / "law.gguf", 0, 2, 64)
+        for adapter, chosen in (('"law"', {"law": 1.0}), ("{ law = 0.5 }", {"law": 0.5}), ('""', {})):
+            text = f'[models.nano.adapters]\nlaw = "law.gguf"\n[agents.w]\nclass = "{project.agent_class()}"\n'
+            loaded = project.load(f"{text}adapter = {adapter}\n")
+            assert chosen_adapters(loaded.agents["w"]) == chosen
+        assert resolve_adapters(loaded, project.config.parent) == {"nano": {"law": Path(law)}}
+
+    def test_one_that_the_model_has_not(self, project: Project) -> None:
+        write_adapter(project.config.parent / "law.gguf", 0, 2, 64)
+        for adapter in ('"lwa"', "{ law = 1.0, lwa = 0.5 }"):
+            assert self.mistakes(project, adapter) == [
+                'agents.writer.adapter: model "nano" has no adapter named "lwa"; did you mean "law"?'
+            ]
+
+    def test_a_file_that_is_none(self, project: Project) -> None:
+        (line,) = self.mistakes(project, '"law"')
+        assert line.startswith("models.nano.adapters.law: there is no file ") and line.endswith("law.gguf")
+        project.gguf()
+        (line,) = self.mistakes(project, '"law"', "model.gguf")
+        assert line.startswith("models.nano.adapters.law: ") and "is a model, not a LoRA adapter" in line

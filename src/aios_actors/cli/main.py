@@ -6,6 +6,7 @@ by a traceback.
 """
 
 import argparse
+import functools
 import importlib.util
 import os
 import sys
@@ -21,7 +22,7 @@ from aios_actors.config import Config, ConfigError, Mistake, load_config
 from aios_actors.config.mistakes import join
 from aios_actors.config.model_files import memory_problems
 from aios_actors.config.schema import schema_text
-from aios_actors.models import ModelError, resolve_models
+from aios_actors.models import ModelError, resolve_adapters, resolve_models
 from aios_actors.observe.logs import configure_logs
 
 
@@ -74,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
     # Imported late: `check` and `schema` need no kernel.
     from aios_actors.node import Node
 
-    job = Run(config, models, data, _report(options), serve=options.serve, make_node=Node)
+    make_node = functools.partial(Node, adapters=resolve_adapters(config, folder))
+    job = Run(config, models, data, _report(options), serve=options.serve, make_node=make_node)
     return anyio.run(job, backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None})
 
 

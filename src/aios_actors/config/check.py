@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aios_actors.config.classes import ImportProblem, load_class, load_module, load_policy, option_problems, tools_of
 from aios_actors.config.mistakes import Mistakes, join, suggest
-from aios_actors.config.model_files import file_problem, local_path, memory_problems
-from aios_actors.config.structs import AgentConfig, Config, ModelConfig
+from aios_actors.config.model_files import adapter_problem, file_problem, local_path, memory_problems
+from aios_actors.config.structs import AgentConfig, Config, ModelConfig, chosen_adapters
 
 if TYPE_CHECKING:
     from aios_actors.kernel.tool import ToolRegistry
@@ -73,6 +73,9 @@ def check_models(config: Config, folder: Path, mistakes: Mistakes) -> None:
         known = len(mistakes)
         for key, message in _source_problems(model, needed=name in used):
             mistakes.add(join(path, key) if key else path, message)
+        for adapter, file in model.adapters.items() if name in used else ():
+            if problem := adapter_problem(folder / Path(file).expanduser()):
+                mistakes.add(join(join(path, "adapters"), adapter), problem)
         local = local_path(model, folder)
         if name not in used or len(mistakes) > known or local is None:
             continue
@@ -155,8 +158,17 @@ def check_names(name: str, agent: AgentConfig, config: Config, tools: set[str], 
         mistakes.add(path, "is no name for an agent; use letters, digits, - and _")
     if agent.model not in config.models:
         mistakes.add(join(path, "model"), f'no model named "{agent.model}"{suggest(agent.model, config.models)}')
+    else:
+        check_adapters(agent, config.models[agent.model], join(path, "adapter"), mistakes)
     _fit_all(agent.tools or (), tools, join(path, "tools"), "tool", mistakes)
     _fit_all(agent.delegates, instances(config.agents), join(path, "delegates"), "agent", mistakes)
+
+
+def check_adapters(agent: AgentConfig, model: ModelConfig, path: str, mistakes: Mistakes) -> None:
+    """The adapters that an agent chooses among those of its model."""
+    for name in chosen_adapters(agent):
+        if name not in model.adapters:
+            mistakes.add(path, f'model "{agent.model}" has no adapter named "{name}"{suggest(name, model.adapters)}')
 
 
 def check_groups(config: Config, mistakes: Mistakes) -> None:

@@ -46,6 +46,15 @@ def file_problem(path: Path) -> str:
     return ""
 
 
+def adapter_problem(path: Path) -> str:
+    """Why a file cannot be a LoRA adapter; "" if it can."""
+    if problem := file_problem(path):
+        return problem
+    if read_header(path).metadata.get("general.type") != "adapter":
+        return f"{path} is a model, not a LoRA adapter; convert one with llama.cpp's convert_lora_to_gguf.py"
+    return ""
+
+
 def memory_problems(
     models: Mapping[str, ModelConfig],
     workers: tuple[WorkerConfig, ...],

@@ -59,6 +59,7 @@ class ModelConfig(ConfigStruct, frozen=True):
         revision: branch, tag or commit of that repository.
         token_env: name of the environment variable with the Hub's token.
         context: tokens that one sequence may hold; 0 is what the model was trained with, at most 8192.
+        adapters: LoRA adapters of this model, by name: GGUF files, relative to the config's folder.
     """
 
     source: Literal["", "embedded"] = ""
@@ -68,6 +69,7 @@ class ModelConfig(ConfigStruct, frozen=True):
     revision: str = "main"
     token_env: str = ""
     context: NonNegative = 0
+    adapters: dict[str, str] = {}
 
 
 class WorkerConfig(ConfigStruct, frozen=True):
@@ -239,6 +241,7 @@ class AgentConfig(ConfigStruct, frozen=True):
     Attributes:
         class_: `module:Class`; the module is looked up beside the config, in its parent folder and the working folder.
         model: a name of `[models]`.
+        adapter: a LoRA adapter of that model, or several with their scales: { law = 1.0, style = 0.5 }.
         system: system prompt; "" is the class's own.
         tools: names or patterns of the tools that it may call; none given means those that the class names.
         delegates: names or patterns of the agents that it may hand tasks to.
@@ -256,6 +259,7 @@ class AgentConfig(ConfigStruct, frozen=True):
 
     class_: str = msgspec.field(name="class")
     model: str = "nano"
+    adapter: str | dict[str, float] = ""
     system: str = ""
     tools: tuple[str, ...] | None = None
     delegates: tuple[str, ...] = ()
@@ -336,3 +340,10 @@ class Config(ConfigStruct, frozen=True):
     groups: dict[str, GroupConfig] = {}
     run: RunConfig = RunConfig()
     tasks: tuple[TaskConfig, ...] = ()
+
+
+def chosen_adapters(agent: AgentConfig) -> dict[str, float]:
+    """The adapters of an agent with their scales; one that is only named has scale 1."""
+    if isinstance(agent.adapter, str):
+        return {agent.adapter: 1.0} if agent.adapter else {}
+    return agent.adapter

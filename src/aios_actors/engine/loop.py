@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 from msgspec import Struct
 
+from aios_actors.engine.adapters import Turns
 from aios_actors.engine.batch import Batch
 from aios_actors.engine.cost import CostModel
 from aios_actors.engine.counts import Counts
@@ -73,6 +74,7 @@ class Engine:
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
         self._cost = CostModel()
+        self._turns = Turns()
         self._speculation = Speculation(
             model.spec.speculate if model.can_rewind else "off", split=not model.unified and model.sequences > 1
         )
@@ -165,7 +167,7 @@ class Engine:
         for sequence in tuple(self._waiting):
             if len(self._running) == len(self.kv.slots):
                 return
-            lease = self.kv.acquire(as_array(sequence.tokens), sequence.submit.conversation)
+            lease = self.kv.acquire(as_array(sequence.tokens), sequence.submit.conversation, sequence.adapters)
             if lease is None:
                 continue
             sequence.slot, sequence.cached = lease.slot, lease.cached
@@ -177,9 +179,10 @@ class Engine:
 
     def _plan(self) -> list[_Chunk]:
         """What each running request computes now, in ascending order of slot; fills the batch."""
-        pending = {s.id: len(s.tokens) - self.kv.slots[s.slot].length for s in self._running}
-        decoders = [s for s in self._running if s.started]
-        prefilling = [s for s in self._running if not s.started]
+        chosen = self._turn()
+        pending = {s.id: len(s.tokens) - self.kv.slots[s.slot].length for s in chosen}
+        decoders = [s for s in chosen if s.started]
+        prefilling = [s for s in chosen if not s.started]
         room = self._batch.capacity
         shares: dict[int, int] = {}
         for sequence in decoders:
@@ -194,8 +197,19 @@ class Engine:
                 shares[sequence.id] = min(pending[sequence.id], budget)
                 budget -= shares[sequence.id]
         self._batch.clear()
-        ordered = sorted((s for s in self._running if shares.get(s.id)), key=lambda s: s.slot)
+        ordered = sorted((s for s in chosen if shares.get(s.id)), key=lambda s: s.slot)
         return [self._chunk(s, shares[s.id], pending[s.id], drafts.get(s.id, [])) for s in ordered]
+
+    def _turn(self) -> list[Sequence]:
+        """Who may compute now: a step serves one set of adapters."""
+        urgencies: dict[str, int] = {}
+        for sequence in self._running:
+            urgency = 0 if sequence.started else max(sequence.submit.priority, 0)
+            urgencies[sequence.adapters] = max(urgency, urgencies.get(sequence.adapters, 0))
+        if len(urgencies) < 2:
+            return self._running
+        turn = self._turns.next(urgencies)
+        return [s for s in self._running if s.adapters == turn]
 
     def _drafts(self, decoders: list[Sequence], room: int) -> dict[int, list[int]]:
         """What is tried on speculation, by request, in at most `room` tokens."""
@@ -217,7 +231,7 @@ class Engine:
         prefill = {c.sequence.id: len(c.tokens) for c in chunks if not c.sequence.started}
         if sum(prefill.values()) >= _WORTH_ABORTING:
             self._flight = _Flight(frozenset(prefill), max(self._live[i].submit.priority for i in prefill))
-        code = self.model.decode(self._batch.raw)
+        code = self.model.decode(self._batch.raw, chunks[0].sequence.adapters)
         self._flight = None
         self.kv.flushed()
         for chunk in chunks:

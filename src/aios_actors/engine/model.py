@@ -22,6 +22,7 @@ import structlog
 
 from aios_actors.engine import device, gguf
 from aios_actors.engine.abort import AbortFlag
+from aios_actors.engine.adapters import AdapterError, Adapters
 from aios_actors.engine.protocol import StartErrorCode
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.engine.vocab import Vocab
@@ -73,6 +74,7 @@ class Model:
 
     def __init__(self, spec: WorkerSpec, pointer: Any, context: Any, fingerprint: str, log: LlamaLog) -> None:
         self.spec = spec
+        self.adapters = Adapters(pointer, context, spec.adapters)
         self.pointer = pointer
         self.context = context
         self.memory = llama_cpp.llama_get_memory(context)
@@ -119,6 +121,7 @@ class Model:
             eog_tokens=tuple(sorted(self.vocab.eog)),
             bos_token=self.vocab.bos,
             has_template=self.chat_template() is not None,
+            adapters=self.adapters.names,
         )
 
     def metadata(self, key: str) -> str | None:
@@ -136,8 +139,12 @@ class Model:
         """The template of the config or of the metadata."""
         return self.spec.chat_template or self.metadata("tokenizer.chat_template")
 
-    def decode(self, batch: llama_cpp.llama_batch) -> int:
-        """Compute a batch; llama.cpp's return code (0 done, 1 no room, 2 aborted, negative an error)."""
+    def decode(self, batch: llama_cpp.llama_batch, adapters: str = "") -> int:
+        """Compute a batch with the adapters of a key; llama.cpp's return code.
+
+        That is 0 done, 1 no room, 2 aborted, negative an error.
+        """
+        self.adapters.apply(adapters)
         self._abort.lower()
         return int(llama_cpp.llama_decode(self.context, batch))
 
@@ -214,7 +221,13 @@ def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None
     del keep  # the parameters, and what they point to, were needed until here
     if not pointer:
         raise LoadError("load_failed", f"llama.cpp cannot load {spec.model_path}{log.explain()}")
-    return Model(spec, pointer, _make_context(spec, pointer, log), fingerprint, log)
+    context = _make_context(spec, pointer, log)
+    try:
+        return Model(spec, pointer, context, fingerprint, log)
+    except AdapterError as error:
+        llama_cpp.llama_free(context)
+        llama_cpp.llama_model_free(pointer)
+        raise LoadError("bad_adapter", f"{error}{log.explain()}") from error
 
 
 def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:

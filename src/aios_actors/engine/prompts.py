@@ -6,6 +6,7 @@ Contract: everything that can be wrong with a request is found here, before it t
 
 from __future__ import annotations
 
+from aios_actors.engine.adapters import AdapterError
 from aios_actors.engine.chat import ChatTemplate, TemplateError
 from aios_actors.engine.constrain import ConstraintError, Grammars
 from aios_actors.engine.messages import ChatPrompt, Prompt, TextPrompt, TokenPrompt, ToolCalls, ToolSchema
@@ -22,6 +23,7 @@ class Prompts:
 
     def __init__(self, model: Model) -> None:
         self._vocab = model.vocab
+        self._adapters = model.adapters
         self._context = model.context_length
         self._template = ChatTemplate(model.chat_template(), model.vocab)
         self.family = self._template.family
@@ -61,9 +63,12 @@ class Prompts:
             matcher = None
             if submit.constraint is not None:
                 matcher = self._grammars.matcher(submit.constraint, tools, reasoning=reasoning)
-            return Sequence(submit, tokens, stream, matcher, self._vocab, self._context, self._shown, now)
+            adapters = self._adapters.key(submit.adapters)
+            return Sequence(submit, tokens, stream, matcher, adapters, self._vocab, self._context, self._shown, now)
         except ConstraintError as error:
             raise RequestError("bad_constraint", str(error)) from error
+        except AdapterError as error:
+            raise RequestError("bad_adapter", str(error)) from error
 
     def _check_length(self, length: int) -> None:
         if length >= self._context:

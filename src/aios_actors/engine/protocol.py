@@ -32,12 +32,15 @@ ErrorCode = Literal[
     "prompt_too_long",  # it can never fit one sequence's context
     "bad_prompt",  # the template refused it, a token is unknown, it is empty
     "bad_sampling",
+    "bad_adapter",  # the worker has no adapter of that name
     "bad_constraint",  # the schema, regex or choice cannot be enforced; the message has the reason
     "duplicate_id",
     "decode_failed",  # llama.cpp reported an error for this sequence
     "internal",  # an error of the engine itself; the others go on
 ]
-StartErrorCode = Literal["no_file", "not_gguf", "load_failed", "context_failed", "bad_spec", "bad_template"]
+StartErrorCode = Literal[
+    "no_file", "not_gguf", "load_failed", "context_failed", "bad_spec", "bad_template", "bad_adapter"
+]
 
 
 class ProtocolError(Exception):
@@ -144,7 +147,8 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     already produced, on any worker: the continuation is what it would have been without the interruption. `slice` n
     stops with finish `slice` after n new tokens and keeps the KV parked. `conversation` names whose KV it is, so that
     it stays parked after the end for the next turn; empty: the prefix is still found by its tokens, but it is the first
-    to be evicted. Higher `priority` is admitted first; equal ones in order of arrival.
+    to be evicted. Higher `priority` is admitted first; equal ones in order of arrival. `adapters` are the LoRA adapters
+    to compute with, each with its scale.
     """
 
     id: int
@@ -155,6 +159,7 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     conversation: str = ""
     slice: int = 0
     priority: int = 0
+    adapters: dict[str, float] = {}
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):

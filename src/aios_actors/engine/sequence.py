@@ -44,6 +44,7 @@ class Sequence:
         prompt: list[int],
         stream: TextStream,
         matcher: Matcher | None,
+        adapters: str,
         vocab: Vocab,
         context: int,
         shown: frozenset[int],
@@ -52,6 +53,7 @@ class Sequence:
         self.id = submit.id
         self.submit = submit
         self.sampling: Sampling = submit.sampling
+        self.adapters = adapters
         self.prompt_length = len(prompt)
         self.tokens = list(prompt)
         self.slot = -1

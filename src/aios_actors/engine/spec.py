@@ -27,7 +27,7 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     GPU. `flash_attention` auto: off on the CPU, where it halves decoding, llama.cpp's choice on a GPU. `kv_type_k`
     and `kv_type_v` auto: q8_0 keys and bf16 values on a CPU with bf16 instructions, which decode 1.2 to 5 times as
     fast as f16 there, else f16. `host_memory` is the budget in bytes for KV pages of parked conversations. `speculate`:
-    prompt-lookup drafts as long as they pay (auto), always (on) or never.
+    prompt-lookup drafts as long as they pay (auto), always (on) or never. `adapters` are LoRA files by name.
     """
 
     model_path: str
@@ -53,13 +53,15 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     chat_template: str = ""
     host_memory: NonNegative = 1 << 30
     speculate: Speculate = "auto"
+    adapters: dict[str, str] = {}
 
 
 class ModelInfo(Struct, frozen=True, omit_defaults=True):
     """The loaded model and the settings in force.
 
     `digest` identifies weights and KV layout: KV pages and routing by prefix are bound to it. `context` is in tokens a
-    sequence. `family` is the template family that renders and parses tool calls (`hermes`, `llama3`, ...).
+    sequence. `family` is the template family that renders and parses tool calls (`hermes`, `llama3`, ...). `adapters`
+    are the names that requests may choose from.
     """
 
     name: str
@@ -83,3 +85,4 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
     eog_tokens: tuple[int, ...]
     bos_token: int | None = None
     has_template: bool = True
+    adapters: tuple[str, ...] = ()

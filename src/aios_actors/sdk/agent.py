@@ -31,6 +31,7 @@ class AgentSetup(msgspec.Struct, frozen=True):
         prompt: system prompt of the config; "" for the class's own.
         tools: names and patterns of the tools that it may call.
         max_steps: most LLM calls for one task in the ready-made loops.
+        adapters: LoRA adapters that its LLM calls use, with their scales.
     """
 
     name: str
@@ -40,6 +41,7 @@ class AgentSetup(msgspec.Struct, frozen=True):
     prompt: str = ""
     tools: tuple[str, ...] = ()
     max_steps: int = 12
+    adapters: dict[str, float] = {}
 
 
 class Agent(Actor):
@@ -64,7 +66,7 @@ class Agent(Actor):
         self.setup = setup
         self.name = setup.name
         self.log = structlog.get_logger(type(self).__module__).bind(agent=setup.name)
-        self.llm = LlmClient(setup.kernel, setup.model, setup.sampling, self.system_prompt)
+        self.llm = LlmClient(setup.kernel, setup.model, setup.sampling, self.system_prompt, setup.adapters)
         self.memory = MemoryClient(setup.kernel)
         self.storage = StorageClient(setup.kernel)
         self.tools = ToolsClient(setup.kernel, setup.tools)

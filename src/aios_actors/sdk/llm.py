@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
@@ -21,10 +21,18 @@ T = TypeVar("T")
 class LlmClient:
     """The LLM as an agent sees it."""
 
-    def __init__(self, kernel: ActorRef, model: str, sampling: Sampling, system_prompt: str) -> None:
+    def __init__(
+        self,
+        kernel: ActorRef,
+        model: str,
+        sampling: Sampling,
+        system_prompt: str,
+        adapters: Mapping[str, float] | None = None,
+    ) -> None:
         self._kernel = kernel
         self._model = model
         self._sampling = sampling
+        self._adapters = dict(adapters or {})
         self.system_prompt = system_prompt
 
     def opening(self, task: str) -> list[ChatMessage]:
@@ -40,6 +48,7 @@ class LlmClient:
         constraint: Constraint | None = None,
         conversation: str = "main",
         model: str = "",
+        adapters: Mapping[str, float] | None = None,
         **sampling: Any,
     ) -> ChatReply:
         """Completes a conversation.
@@ -52,12 +61,13 @@ class LlmClient:
                 that fits a tool's schema, and nothing else.
             conversation: name of the context whose KV this call can go on from.
             model: a model of the config, if not the agent's.
+            adapters: LoRA adapters of the model with their scales, if not those of the agent.
             sampling: fields of `Sampling` that differ from the agent's, such as `temperature=0.7`.
 
         Raises:
             ModelUnavailable, GenerationFailed, NotFound, Busy: see `aios_actors.syscalls.errors`.
         """
-        call = self._call(messages, tools, constraint, conversation, model, sampling)
+        call = self._call(messages, tools, constraint, conversation, model, adapters, sampling)
         return await self._kernel.ask(call)
 
     @overload
@@ -103,7 +113,8 @@ class LlmClient:
         Leaving the block before the end cancels the call. Errors of the call are raised in the block.
         """
         send, receive = anyio.create_memory_object_stream[str](max_buffer_size=math.inf)
-        call = self._call(messages, (), None, options.pop("conversation", "main"), options.pop("model", ""), options)
+        conversation, model = options.pop("conversation", "main"), options.pop("model", "")
+        call = self._call(messages, (), None, conversation, model, options.pop("adapters", None), options)
         call = msgspec.structs.replace(call, on_text=send.send_nowait)
 
         async def ask() -> None:
@@ -126,6 +137,7 @@ class LlmClient:
         constraint: Constraint | None,
         conversation: str,
         model: str,
+        adapters: Mapping[str, float] | None,
         sampling: dict[str, Any],
     ) -> Chat:
         if isinstance(messages, str):
@@ -137,6 +149,7 @@ class LlmClient:
             sampling=msgspec.structs.replace(self._sampling, **sampling) if sampling else self._sampling,
             constraint=constraint or (ToolCalls() if tools else None),
             conversation=conversation,
+            adapters=dict(adapters) if adapters is not None else self._adapters if model in ("", self._model) else {},
         )
 
 

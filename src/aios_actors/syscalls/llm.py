@@ -61,6 +61,7 @@ class Chat(Syscall[ChatReply], frozen=True):
         sampling: temperature and its like.
         constraint: a form that the text must have.
         conversation: name of the caller's context that this call goes on with; its KV is looked up by it.
+        adapters: LoRA adapters of the model to compute with, each with its scale.
         on_text: called on the node's event loop with each new piece of text.
 
     Errors: ModelUnavailable, GenerationFailed, NotFound (no such model).
@@ -73,6 +74,7 @@ class Chat(Syscall[ChatReply], frozen=True):
     sampling: Sampling = Sampling()
     constraint: Constraint | None = None
     conversation: str = "main"
+    adapters: dict[str, float] = msgspec.field(default_factory=dict)
     on_text: Callable[[str], None] | None = None
 
     def resource(self) -> str:

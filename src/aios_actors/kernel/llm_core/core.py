@@ -156,6 +156,7 @@ class LlmCore(Actor):
             generated=message.generated,
             conversation=message.conversation,
             slice=message.slice,
+            adapters=message.adapters,
         )
         self._pass(worker, Send(frame))
 

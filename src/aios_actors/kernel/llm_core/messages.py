@@ -38,6 +38,7 @@ class Generate(Message[Outcome], frozen=True):
         generated: tokens of earlier stretches.
         conversation: key under which workers keep its KV.
         slice: tokens before it stops; 0 for no bound.
+        adapters: LoRA adapters to compute with, each with its scale.
         on_text: called with each new piece of text.
     """
 
@@ -50,6 +51,7 @@ class Generate(Message[Outcome], frozen=True):
     generated: tuple[int, ...] = ()
     conversation: str = ""
     slice: int = 0
+    adapters: dict[str, float] = msgspec.field(default_factory=dict)
     on_text: Callable[[str], None] | None = None
 
 

@@ -262,6 +262,7 @@ class Scheduler(KernelActor):
             generated=generated,
             conversation=f"{job.caller}/{call.conversation}",
             slice=min(slice, most) if slice and most else slice or most,
+            adapters=call.adapters,
             on_text=call.on_text,
         )
 
