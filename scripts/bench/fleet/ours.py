@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from aios_actors.engine.messages import JsonSchema, Sampling, TextPrompt, TokenPrompt
 from aios_actors.engine.protocol import (
@@ -17,12 +18,14 @@ from aios_actors.engine.protocol import (
     Ping,
     Pong,
     Ready,
+    Result,
     Start,
     StartFailed,
     Step,
     Submit,
     Tokenize,
     Tokenized,
+    TokenLogprob,
 )
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.llm_core.process import WorkerProcess, open_worker
@@ -35,6 +38,23 @@ class _Live:
     done: "asyncio.Future[Event]"
     on_first: Callable[[], None] | None
     stamps: list[float] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+
+class Ran(NamedTuple):
+    """How a request ended.
+
+    Attributes:
+        finish: why.
+        result: what it came to.
+        stamps: when each step brought tokens of it.
+        logprobs: of each token, if the request asked for them.
+    """
+
+    finish: str
+    result: Result
+    stamps: tuple[float, ...]
+    logprobs: tuple[TokenLogprob, ...]
 
 
 class WorkerEndpoint:
@@ -58,23 +78,24 @@ class WorkerEndpoint:
         constraint = JsonSchema(dict(request.schema)) if request.schema is not None else None
         sampling = Sampling(max_tokens=request.max_tokens, ignore_eos=constraint is None)
         submit = Submit(next(self._ids), TokenPrompt(request.tokens), sampling, constraint, conversation=request.agent)
-        event, stamps = await self.submit(submit, on_first)
-        result = event.result
-        if result is None or result.error is not None:
-            raise EndpointError(result.error.message if result and result.error else f"ended as {event.finish}")
-        return Answer(result.tokens, tuple(stamps), result.tokens_cached, result.tokens_forced)
+        ran = await self.submit(submit, on_first)
+        return Answer(ran.result.tokens, ran.stamps, ran.result.tokens_cached, ran.result.tokens_forced)
 
-    async def submit(self, submit: Submit, on_first: Callable[[], None] | None = None) -> tuple[Event, list[float]]:
-        """Runs a request of the protocol; its last event, and when each step brought tokens of it."""
+    async def submit(self, submit: Submit, on_first: Callable[[], None] | None = None) -> Ran:
+        """Runs a request of the protocol. Raises EndpointError if it fails, or the worker dies."""
         live = self._live[submit.id] = _Live(asyncio.get_running_loop().create_future(), on_first)
         self.process.send(submit)
         try:
-            return await live.done, live.stamps
+            event = await live.done
         except asyncio.CancelledError:
             self.process.send(Cancel(submit.id))
             raise
         finally:
             del self._live[submit.id]
+        result = event.result
+        if result is None or result.error is not None:
+            raise EndpointError(result.error.message if result and result.error else f"ended as {event.finish}")
+        return Ran(event.finish, result, tuple(live.stamps), tuple(live.logprobs))
 
     async def stats(self) -> EngineStats:
         """The engine's counters."""
@@ -104,8 +125,10 @@ class WorkerEndpoint:
                     self._pong.set_result(stats)
                 case Tokenized(number, tokens):
                     self._tokenized.pop(number).set_result(tokens)
+        why = await self.process.exit_status()
         for live in self._live.values():
-            live.done.set_exception(EndpointError(f"the worker {await self.process.exit_status()}"))
+            if not live.done.done():
+                live.done.set_exception(EndpointError(f"the worker {why}"))
 
     def _take(self, events: tuple[Event, ...], now: float) -> None:
         for event in events:
@@ -116,6 +139,7 @@ class WorkerEndpoint:
                 if live.on_first and not live.stamps:
                     live.on_first()
                 live.stamps.append(now)
+                live.logprobs += event.logprobs
             if event.finish and not live.done.done():
                 live.done.set_result(event)
 

@@ -1,0 +1,110 @@
+"""The parts of the paper's experiments that are pure: distances of texts, margins of choices, figures' data."""
+
+import csv
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aios_actors.engine.messages import Sampling
+from aios_actors.engine.protocol import TokenLogprob
+from aios_actors.engine.sampling import Row, sample, uniform
+from scripts.bench.paper.consistency import MODES, Whole, drawn_margin, generations, margins, rows
+from scripts.bench.paper.distance import bleu, edit_distance, first_difference, similarity
+from scripts.bench.paper.findings import Figure, distribution
+
+texts = st.lists(st.integers(0, 5), max_size=12)
+
+
+@given(texts, texts)
+def test_edit_distance_is_a_metric(a: list[int], b: list[int]) -> None:
+    assert edit_distance(a, b) == edit_distance(b, a)
+    assert (edit_distance(a, b) == 0) == (a == b)
+    assert abs(len(a) - len(b)) <= edit_distance(a, b) <= max(len(a), len(b))
+    assert 0.0 <= similarity(a, b) <= 1.0
+
+
+@given(texts, texts, texts)
+def test_edit_distance_takes_no_detour(a: list[int], b: list[int], c: list[int]) -> None:
+    assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
+
+
+def test_edit_distance_of_a_known_pair() -> None:
+    assert edit_distance([*map(ord, "kitten")], [*map(ord, "sitting")]) == 3
+
+
+@given(texts, texts)
+def test_the_first_difference_is_where_two_texts_part(a: list[int], b: list[int]) -> None:
+    index = first_difference(a, b)
+    if index is None:
+        assert a == b
+    else:
+        assert a[:index] == b[:index]
+        assert a[index : index + 1] != b[index : index + 1]
+
+
+@given(st.lists(texts.filter(len), min_size=1, max_size=5))
+def test_bleu_of_equal_texts_is_one(same: list[list[int]]) -> None:
+    assert bleu([(text, text) for text in same]) == pytest.approx(1.0)
+
+
+def test_bleu_clips_counts_and_punishes_brevity() -> None:
+    assert bleu([([1, 2, 3, 4, 5], [1, 1, 1, 1, 1])]) == 0.0
+    assert bleu([([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4])]) == pytest.approx(math.exp(1 - 2))
+    # Of 8, 7, 6, 5 n-grams of the candidate 7, 6, 5, 4 occur in the reference.
+    expected = (7 / 8 * 6 / 7 * 5 / 6 * 4 / 5) ** (1 / 4)
+    assert bleu([([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 9])]) == pytest.approx(expected)
+
+
+def logits_of(values: list[float]) -> TokenLogprob:
+    """What the engine would tell of a draw's candidates."""
+    logits = [value - math.log(sum(math.exp(each) for each in values)) for value in values]
+    top = sorted(enumerate(logits), key=lambda pair: -pair[1])
+    return TokenLogprob(0, logits[0], tuple(top))
+
+
+@given(st.integers(0, 1000), st.integers(0, 60), st.lists(st.integers(-30, 30), min_size=2, max_size=6, unique=True))
+def test_a_drawn_margin_is_how_far_the_random_number_is_from_another_choice(
+    seed: int, index: int, tenths: list[int]
+) -> None:
+    values = [each / 10 for each in tenths]
+    sampling = Sampling(temperature=0.8, seed=seed)
+    (choice,) = sample(np.array([values], np.float32), [Row(sampling, [], index)])
+    candidates = msgspec.structs.replace(logits_of(values), token=choice.token)
+    margin = drawn_margin(candidates, sampling, index)
+    # The order of candidates is the sampler's, so the interval that holds the random number is the chosen one's.
+    assert margin + 1e-4 >= 0.0
+    weights = {token: math.exp(logprob / 0.8) for token, logprob in candidates.top}
+    assert margin <= weights[choice.token] / sum(weights.values()) / 2 + 1e-4
+    assert margin <= max(uniform(seed, index), 1 - uniform(seed, index))
+
+
+def test_a_greedy_margin_is_the_gap_to_the_other_token() -> None:
+    each = generations(1)[0]
+    candidates = (TokenLogprob(7, -0.1, ((7, -0.1), (9, -0.3), (4, -2.0))),)
+    reference = {each.number: Whole((7,), candidates)}
+    assert list(margins([each], reference, {each.number: (9,)})) == [pytest.approx(0.2)]
+    assert list(margins([each], reference, {each.number: (5,)})) == [pytest.approx(1.9)]
+    assert list(margins([each], reference, {each.number: (7,)})) == []
+
+
+def test_a_mode_fails_when_fewer_generations_are_equal_than_it_wants() -> None:
+    wanted = generations(4)
+    reference = {each.number: Whole((1, 2), (TokenLogprob(1, -0.1, ((1, -0.1), (2, -0.2))),) * 2) for each in wanted}
+    same = {number: whole.tokens for number, whole in reference.items()}
+    assert all(row.ok is not False for row in rows(MODES[0], wanted, reference, same))
+    (bad,) = [row for row in rows(MODES[0], wanted, reference, same | {0: (2, 1)}) if row.ok is False]
+    assert (bad.what, bad.value) == ("resident, greedy: exact match of 2", 0.5)
+
+
+def test_a_figures_data_lies_beside_it(tmp_path: Path) -> None:
+    figure = Figure("f", "t", "x", "y", {"a": [(1.0, 2.0)], "b": distribution([3.0, 1.0])}, "steps")
+    files = list(figure.write(tmp_path))
+    with files[0].open(newline="") as file:
+        found = list(csv.reader(file))
+    assert found == [["series", "x", "y"], ["a", "1.0", "2.0"], ["b", "1.0", "0.5"], ["b", "3.0", "1.0"]]
+    assert all(path.stat().st_size for path in files)
