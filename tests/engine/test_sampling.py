@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aios_actors.engine.distribution import draw, likeliest
 from aios_actors.engine.messages import Sampling
 from aios_actors.engine.sampling import Row, sample, uniform, unpack_mask
 
 VOCABULARY = 70
+MANY = 5003  # more than one block of each kind, and no multiple of any
 
 
 def plain_choice(logits: npt.NDArray[np.float32], row: Row) -> int:
@@ -47,7 +49,8 @@ def plain_choice(logits: npt.NDArray[np.float32], row: Row) -> int:
             kept += 1
         order, weights = order[:kept], weights[:kept]
     order = [t for t, w in zip(order, weights, strict=True) if w >= s.min_p]
-    final = [math.exp((values[t] - values[order[0]]) / s.temperature) for t in order]
+    order.sort()
+    final = [math.exp((values[t] - max(values)) / s.temperature) for t in order]
     point = uniform(s.seed, row.index) * sum(final)
     for token, weight in zip(order, final, strict=True):
         point -= weight
@@ -95,6 +98,55 @@ def test_it_chooses_what_the_plain_sampler_chooses(batch: list[tuple[npt.NDArray
     logits = np.array([values for values, _ in batch], np.float32)
     expected = [plain_choice(logits[i], row) for i, (_, row) in enumerate(batch)]
     assert [c.token for c in sample(logits.copy(), [row for _, row in batch])] == expected
+
+
+def plain_draw(logits: npt.NDArray[np.float32], s: Sampling, point: float) -> int:
+    """The same over a large vocabulary, sorting all of it."""
+    order = np.argsort(-logits, kind="stable")[: s.top_k or None]
+    weights = np.exp(logits[order].astype(np.float64) - float(logits.max()))
+    keep = int(np.searchsorted(np.cumsum(weights), s.top_p * weights.sum())) + 1 if s.top_p < 1.0 else len(order)
+    kept = np.sort(order[:keep][weights[:keep] >= s.min_p])
+    if (s.top_k, s.top_p, s.min_p) == (0, 1.0, 0.0):
+        near = kept[logits[kept] >= logits.max() - 24.0 * s.temperature]
+        kept = near if 8 * len(near) <= MANY else kept
+    final = np.cumsum(np.exp((logits[kept].astype(np.float64) - float(logits.max())) / s.temperature))
+    return int(kept[np.searchsorted(final, point * final[-1], side="right")])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    spread=st.sampled_from([0.0, 0.3, 3.0, 12.0]),
+    temperature=st.sampled_from([0.2, 1.0, 3.0]),
+    top_k=st.sampled_from([0, 2, 38, 39, 40, 3000, 9000]),
+    top_p=st.sampled_from([1.0, 0.9, 0.3]),
+    min_p=st.sampled_from([0.0, 0.03]),
+    rounded=st.booleans(),
+    masked=st.booleans(),
+)
+def test_a_large_vocabulary_is_drawn_from_as_if_it_had_been_sorted(
+    seed: int, spread: float, temperature: float, top_k: int, top_p: float, min_p: float, rounded: bool, masked: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    logits = random.normal(0.0, spread, MANY).astype(np.float32)
+    if rounded:  # many ties
+        logits = logits.round()
+    if masked:
+        logits[random.permutation(MANY)[: MANY - 7]] = -np.inf
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    scratch = np.empty_like(logits)
+    # A point on the border of two tokens may fall to either; a random one is on none.
+    for point in (0.0, *random.random(5)):
+        ours = draw(logits.copy(), float(logits.max()), sampling, float(point), scratch)
+        assert ours == plain_draw(logits, sampling, float(point))
+
+
+@given(st.integers(0, 2**32), st.integers(0, 60), st.booleans())
+def test_the_likeliest_are_those_a_sort_puts_first(seed: int, count: int, rounded: bool) -> None:
+    logits = np.random.default_rng(seed).normal(size=MANY).astype(np.float32)
+    if rounded:
+        logits = logits.round()
+    assert likeliest(logits, count).tolist() == np.argsort(-logits, kind="stable")[:count].tolist()
 
 
 def test_the_draws_follow_the_distribution() -> None:

@@ -16,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from aios_actors.engine.distribution import draw, likeliest, log_total
 from aios_actors.engine.messages import Sampling
 from aios_actors.engine.protocol import TokenLogprob
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint32]
-# Beyond exp(-32) of the likeliest token all candidates of a 256k vocabulary together weigh 3e-9: below float32's
-# resolution. Leaving them out keeps sorting and summing away from the whole vocabulary.
-_NEGLIGIBLE = 32.0
 
 
 class Row(Struct, frozen=True):
@@ -49,19 +47,8 @@ class Choice(Struct, frozen=True):
 
 def sample(logits: Sequence[Floats] | Floats, rows: Sequence[Row]) -> list[Choice]:
     """Choose a token for each row; -1 if bias and constraint leave none, or if the logits are no numbers."""
-    logprobs = {i: _log_softmax(logits[i]) for i, row in enumerate(rows) if row.sampling.logprobs is not None}
-    for i, row in enumerate(rows):
-        _shape(logits[i], row)
-    tokens = [int(logits[i].argmax()) for i in range(len(rows))]
-    for i, row in enumerate(rows):
-        best = logits[i][tokens[i]]
-        if not best > -np.inf:  # not even a number, if the model is broken
-            tokens[i] = -1
-        elif row.sampling.temperature > 0.0 and row.sampling.top_k != 1:
-            tokens[i] = _draw(logits[i], float(best), row)
-    return [
-        Choice(t, _logprob(logprobs[i], t, rows[i]) if i in logprobs and t >= 0 else None) for i, t in enumerate(tokens)
-    ]
+    scratch = np.empty_like(logits[0])
+    return [_choose(logits[i], row, scratch) for i, row in enumerate(rows)]
 
 
 def uniform(seed: int, index: int) -> float:
@@ -79,6 +66,19 @@ def _signed(seed: int) -> int:
     return ((seed + 2**63) % 2**64) - 2**63
 
 
+def _choose(logits: Floats, row: Row, scratch: Floats) -> Choice:
+    sampling = row.sampling
+    unfiltered = logits.copy() if sampling.logprobs is not None else None
+    _shape(logits, row)
+    token = int(logits.argmax())
+    best = float(logits[token])
+    if not best > -np.inf:  # not even a number, if the model is broken
+        return Choice(-1)
+    if sampling.temperature > 0.0 and sampling.top_k != 1:
+        token = draw(logits, best, sampling, uniform(sampling.seed, row.index), scratch)
+    return Choice(token, _logprob(unfiltered, token, sampling, scratch) if unfiltered is not None else None)
+
+
 def _shape(row_logits: Floats, row: Row) -> None:
     """Bias, penalties, banned tokens and constraint, in place."""
     sampling = row.sampling
@@ -92,7 +92,7 @@ def _shape(row_logits: Floats, row: Row) -> None:
         best = int(row_logits.argmax())
         greedy = sampling.temperature == 0.0
         if not (greedy and int(row.mask[best >> 5]) >> (best & 31) & 1):  # greedy and allowed: the mask changes nothing
-            row_logits[~unpack_mask(row.mask, row_logits.size)] = -np.inf
+            np.copyto(row_logits, -np.inf, where=unpack_mask(~row.mask, row_logits.size))
 
 
 def _penalise(row_logits: Floats, row: Row) -> None:
@@ -106,39 +106,7 @@ def _penalise(row_logits: Floats, row: Row) -> None:
     row_logits[tokens] = values - np.float32(row.sampling.presence_penalty)
 
 
-def _draw(row_logits: Floats, best: float, row: Row) -> int:
-    """Filter and draw by inversion of the cumulated distribution, likeliest token first."""
-    sampling = row.sampling
-    floor = best - _NEGLIGIBLE * max(sampling.temperature, 1.0)
-    candidates = np.flatnonzero(row_logits >= floor)
-    values = row_logits[candidates].astype(np.float64)
-    order = np.argsort(-values, kind="stable")
-    candidates, values = candidates[order], values[order]
-    if 0 < sampling.top_k < len(values):
-        candidates, values = candidates[: sampling.top_k], values[: sampling.top_k]
-    weights = np.exp(values - values[0])
-    if sampling.top_p < 1.0:
-        cumulated = np.cumsum(weights)
-        keep = int(np.searchsorted(cumulated, sampling.top_p * cumulated[-1])) + 1
-        values, weights = values[:keep], weights[:keep]
-    if sampling.min_p > 0.0:
-        values = values[weights >= sampling.min_p]
-    cumulated = np.cumsum(np.exp((values - values[0]) / sampling.temperature))
-    drawn = int(np.searchsorted(cumulated, uniform(sampling.seed, row.index) * cumulated[-1], side="right"))
-    return int(candidates[min(drawn, len(values) - 1)])
-
-
-def _log_softmax(row_logits: Floats) -> Floats:
-    shifted = row_logits - row_logits.max()
-    result: Floats = shifted - np.log(np.exp(shifted).sum(dtype=np.float64)).astype(np.float32)
-    return result
-
-
-def _logprob(row_logprobs: Floats, token: int, row: Row) -> TokenLogprob:
-    count = min(row.sampling.logprobs or 0, row_logprobs.size)
-    top: tuple[tuple[int, float], ...] = ()
-    if count:
-        best = np.argpartition(-row_logprobs, count - 1)[:count]
-        best = best[np.lexsort((best, -row_logprobs[best]))]
-        top = tuple((int(t), float(row_logprobs[t])) for t in best)
-    return TokenLogprob(token, float(row_logprobs[token]), top)
+def _logprob(logits: Floats, token: int, sampling: Sampling, scratch: Floats) -> TokenLogprob:
+    total = log_total(logits, float(logits.max()), scratch)
+    top = likeliest(logits, sampling.logprobs or 0)
+    return TokenLogprob(token, float(logits[token]) - total, tuple((int(t), float(logits[t]) - total) for t in top))
