@@ -25,7 +25,8 @@ def _kind(name: str, entry: AgentConfig, cls: type[Agent], kernel: Callable[[], 
         made = cls(**entry.options)
         sampling = Sampling(**msgspec.structs.asdict(entry.sampling))
         adapters = chosen_adapters(entry)
-        made.connect(AgentSetup(agent, kernel(), entry.model, sampling, entry.system, tools, entry.max_steps, adapters))
+        steps, overflow = entry.max_steps, entry.overflow
+        made.connect(AgentSetup(agent, kernel(), entry.model, sampling, entry.system, tools, steps, adapters, overflow))
         return made
 
     description = (cls.__doc__ or "").strip().partition("\n")[0]

@@ -175,7 +175,16 @@ def _kind(system: ActorSystem, name: str, cls: type[Agent], entry: AgentConfig) 
 
     def make(agent: str) -> Agent:
         made = cls(**entry.options)
-        made.connect(AgentSetup(agent, system.actor_of("scheduler"), MODEL, tools=tools, max_steps=entry.max_steps))
+        made.connect(
+            AgentSetup(
+                agent,
+                system.actor_of("scheduler"),
+                MODEL,
+                tools=tools,
+                max_steps=entry.max_steps,
+                overflow=entry.overflow,
+            )
+        )
         return made
 
     return AgentKind(name, entry, make, "", tools)

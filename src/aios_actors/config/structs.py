@@ -253,6 +253,7 @@ class AgentConfig(ConfigStruct, frozen=True):
         group: agents of one group share one weight; "" is a group of its own.
         deadline_s: seconds in which each LLM call should be answered, under the policy "deadline"; none given means
         that there is no hurry.
+        overflow: for a conversation that outgrows the window; "slide" and "summarise" drop the oldest turns.
         sampling: how its tokens are chosen.
         options: passed to the class's constructor by name.
     """
@@ -270,6 +271,7 @@ class AgentConfig(ConfigStruct, frozen=True):
     weight: Annotated[float, Meta(gt=0)] = 1.0
     group: str = ""
     deadline_s: PositiveSeconds | None = None
+    overflow: Literal["error", "slide", "summarise"] = "error"
     sampling: SamplingConfig = SamplingConfig()
     options: dict[str, Any] = {}
 

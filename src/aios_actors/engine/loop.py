@@ -308,8 +308,7 @@ class Engine:
             sequence.interrupt(reason)
 
     def _refuse(self, request: int, error: RequestError) -> None:
-        fault = Fault(error.code, str(error))
-        self._events.append(Event(request, finish="error", result=Result(error=fault)))
+        self._events.append(Event(request, finish="error", result=Result(error=error.fault)))
 
     def _fail(self, sequence: Sequence, code: int) -> None:
         message = f"llama_decode returned {code} for {self._batch.size} tokens{self.model.last_error()}"

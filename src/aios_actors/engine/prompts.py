@@ -52,7 +52,7 @@ class Prompts:
     def sequence(self, submit: Submit, now: float) -> Sequence:
         """A sequence in the state that the request describes. Raises `RequestError`."""
         tokens = self.tokens(submit.prompt)
-        self._check_length(len(tokens))
+        self._check_length(len(tokens), submit.reserve)
         self._check_ids(list(submit.generated), "bad_prompt", "generated")
         self._check_ids(list(submit.sampling.logit_bias), "bad_sampling", "logit_bias")
         tools = submit.prompt.tools if isinstance(submit.prompt, ChatPrompt | TokenPrompt) else ()
@@ -70,12 +70,15 @@ class Prompts:
         except AdapterError as error:
             raise RequestError("bad_adapter", str(error)) from error
 
-    def _check_length(self, length: int) -> None:
-        if length >= self._context:
+    def _check_length(self, length: int, reserve: int) -> None:
+        room = max(min(reserve, self._context // 4), 1)
+        if length + room > self._context:
             raise RequestError(
                 "prompt_too_long",
-                f"the prompt has {length} tokens, but a sequence holds {self._context} with at least one to generate; "
-                "shorten it or raise the model's context",
+                f"the prompt has {length} tokens, but a sequence holds {self._context} with at least "
+                f"{'one' if room == 1 else room} to generate; shorten it or raise the model's context",
+                tokens=length,
+                window=self._context,
             )
 
     def _check_ids(self, tokens: list[int], code: ErrorCode, where: str) -> None:

@@ -47,11 +47,16 @@ class ProtocolError(Exception):
     """Raised when a peer sends bytes that are no frame of this protocol."""
 
 
-class Fault(Struct, frozen=True):
-    """Why one request failed; `message` says what, where and what to do."""
+class Fault(Struct, frozen=True, omit_defaults=True):
+    """Why one request failed; `message` says what, where and what to do.
+
+    With `prompt_too_long`, `tokens` is the prompt's length and `window` that of a sequence.
+    """
 
     code: ErrorCode
     message: str
+    tokens: int = 0
+    window: int = 0
 
 
 class TokenLogprob(Struct, frozen=True):
@@ -148,7 +153,8 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     stops with finish `slice` after n new tokens and keeps the KV parked. `conversation` names whose KV it is, so that
     it stays parked after the end for the next turn; empty: the prefix is still found by its tokens, but it is the first
     to be evicted. Higher `priority` is admitted first; equal ones in order of arrival. `adapters` are the LoRA adapters
-    to compute with, each with its scale.
+    to compute with, each with its scale. A prompt after which there is no room for `reserve` tokens, but at most a
+    quarter of the context, is too long.
     """
 
     id: int
@@ -160,6 +166,7 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     slice: int = 0
     priority: int = 0
     adapters: dict[str, float] = {}
+    reserve: int = 1
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):

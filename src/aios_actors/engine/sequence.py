@@ -30,9 +30,9 @@ from aios_actors.engine.vocab import Vocab
 class RequestError(Exception):
     """Raised when a request can never be served; becomes its `Fault`."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str, tokens: int = 0, window: int = 0) -> None:
         super().__init__(message)
-        self.code = code
+        self.fault = Fault(code, message, tokens, window)
 
 
 class Sequence:

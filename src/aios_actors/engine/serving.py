@@ -19,7 +19,6 @@ from aios_actors.engine.loop import Engine
 from aios_actors.engine.model import LoadError, load
 from aios_actors.engine.protocol import (
     Cancel,
-    Fault,
     Forget,
     Hello,
     Loading,
@@ -133,4 +132,4 @@ def _tokenized(engine: Engine, frame: Tokenize) -> Tokenized:
     try:
         return Tokenized(frame.id, tuple(engine.prompts.tokens(frame.prompt)))
     except RequestError as error:
-        return Tokenized(frame.id, error=Fault(error.code, str(error)))
+        return Tokenized(frame.id, error=error.fault)

@@ -17,6 +17,7 @@ from aios_actors.engine.messages import Sampling
 from aios_actors.sdk.clients import AgentsClient, ContextClient, MemoryClient, StorageClient, ToolsClient
 from aios_actors.sdk.llm import LlmClient
 from aios_actors.sdk.react import react
+from aios_actors.sdk.window import Overflow
 from aios_actors.syscalls.agent import Perform
 
 
@@ -32,6 +33,7 @@ class AgentSetup(msgspec.Struct, frozen=True):
         tools: names and patterns of the tools that it may call.
         max_steps: most LLM calls for one task in the ready-made loops.
         adapters: LoRA adapters that its LLM calls use, with their scales.
+        overflow: what happens to a conversation that outgrows the model's window.
     """
 
     name: str
@@ -42,6 +44,7 @@ class AgentSetup(msgspec.Struct, frozen=True):
     tools: tuple[str, ...] = ()
     max_steps: int = 12
     adapters: dict[str, float] = {}
+    overflow: Overflow = "error"
 
 
 class Agent(Actor):
@@ -66,7 +69,9 @@ class Agent(Actor):
         self.setup = setup
         self.name = setup.name
         self.log = structlog.get_logger(type(self).__module__).bind(agent=setup.name)
-        self.llm = LlmClient(setup.kernel, setup.model, setup.sampling, self.system_prompt, setup.adapters)
+        self.llm = LlmClient(
+            setup.kernel, setup.model, setup.sampling, self.system_prompt, setup.adapters, setup.overflow
+        )
         self.memory = MemoryClient(setup.kernel)
         self.storage = StorageClient(setup.kernel)
         self.tools = ToolsClient(setup.kernel, setup.tools)

@@ -12,6 +12,7 @@ import msgspec
 
 from aios_actors.actors import ActorRef, Refusal
 from aios_actors.engine.messages import ChatMessage, Choice, Constraint, JsonSchema, Sampling, ToolCalls, ToolSchema
+from aios_actors.sdk.window import Overflow, Windows
 from aios_actors.syscalls.errors import GenerationFailed
 from aios_actors.syscalls.llm import Chat, ChatReply
 
@@ -28,12 +29,14 @@ class LlmClient:
         sampling: Sampling,
         system_prompt: str,
         adapters: Mapping[str, float] | None = None,
+        overflow: Overflow = "error",
     ) -> None:
         self._kernel = kernel
         self._model = model
         self._sampling = sampling
         self._adapters = dict(adapters or {})
         self.system_prompt = system_prompt
+        self._windows = None if overflow == "error" else Windows(kernel, overflow)
 
     def opening(self, task: str) -> list[ChatMessage]:
         """The first messages of a conversation about `task`: the system prompt, if there is one, and the task."""
@@ -65,10 +68,10 @@ class LlmClient:
             sampling: fields of `Sampling` that differ from the agent's, such as `temperature=0.7`.
 
         Raises:
-            ModelUnavailable, GenerationFailed, NotFound, Busy: see `aios_actors.syscalls.errors`.
+            ModelUnavailable, GenerationFailed, ContextOverflow, NotFound, Busy: see `aios_actors.syscalls.errors`.
         """
         call = self._call(messages, tools, constraint, conversation, model, adapters, sampling)
-        return await self._kernel.ask(call)
+        return await self._complete(call)
 
     @overload
     async def ask(self, question: str) -> str: ...
@@ -119,7 +122,7 @@ class LlmClient:
 
         async def ask() -> None:
             with send:
-                await self._kernel.ask(call)
+                await self._complete(call)
 
         asking = asyncio.ensure_future(ask())
         try:
@@ -129,6 +132,12 @@ class LlmClient:
             asking.cancel()
             with contextlib.suppress(asyncio.CancelledError, Refusal):
                 await asking
+
+    async def _complete(self, call: Chat) -> ChatReply:
+        """Asks the kernel; a conversation that no longer fits the window is cut as the agent's config says."""
+        if self._windows is None or not call.messages:
+            return await self._kernel.ask(call)
+        return await self._windows.complete(call)
 
     def _call(
         self,

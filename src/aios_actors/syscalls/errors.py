@@ -32,7 +32,21 @@ class ModelUnavailable(SyscallError):
 
 
 class GenerationFailed(SyscallError):
-    """Raised when the engine refuses or fails one generation: prompt too long, schema not supported."""
+    """Raised when the engine refuses or fails one generation: schema not supported, decoding failed."""
+
+
+class ContextOverflow(GenerationFailed):
+    """Raised when a conversation has outgrown the model's window.
+
+    Attributes:
+        tokens: tokens of the conversation, with the tools that the call offers.
+        window: tokens that the model can hold, those that it generates included.
+    """
+
+    def __init__(self, message: str, tokens: int = 0, window: int = 0) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+        self.window = window
 
 
 class ToolFailed(SyscallError):

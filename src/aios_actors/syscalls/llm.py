@@ -43,12 +43,16 @@ class ChatReply(msgspec.Struct, frozen=True):
         tool_calls: calls that the model wants made.
         finish: "stop", "length" or "tool_calls".
         usage: what it cost.
+        dropped: messages of the conversation that the model did not see, because they no longer fit its window.
+        summary: what it saw in their place; "" for an agent whose conversations slide.
     """
 
     text: str
     tool_calls: tuple[ToolCall, ...]
     finish: str
     usage: Usage
+    dropped: int = 0
+    summary: str = ""
 
 
 class Chat(Syscall[ChatReply], frozen=True):
@@ -62,9 +66,10 @@ class Chat(Syscall[ChatReply], frozen=True):
         constraint: a form that the text must have.
         conversation: name of the caller's context that this call goes on with; its KV is looked up by it.
         adapters: LoRA adapters of the model to compute with, each with its scale.
+        reserve: tokens, up to a quarter of the window, that must be left to generate; or the call is a ContextOverflow.
         on_text: called on the node's event loop with each new piece of text.
 
-    Errors: ModelUnavailable, GenerationFailed, NotFound (no such model).
+    Errors: ModelUnavailable, GenerationFailed, ContextOverflow, NotFound (no such model).
     """
 
     verb: ClassVar[str] = "llm.chat"
@@ -75,6 +80,7 @@ class Chat(Syscall[ChatReply], frozen=True):
     constraint: Constraint | None = None
     conversation: str = "main"
     adapters: dict[str, float] = msgspec.field(default_factory=dict)
+    reserve: int = 1
     on_text: Callable[[str], None] | None = None
 
     def resource(self) -> str:

@@ -34,7 +34,7 @@ from aios_actors.kernel.llm_core.messages import (
     WorkerState,
     WorkerUnfit,
 )
-from aios_actors.syscalls.errors import GenerationFailed, ModelUnavailable
+from aios_actors.syscalls.errors import ContextOverflow, GenerationFailed, ModelUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -157,6 +157,7 @@ class LlmCore(Actor):
             conversation=message.conversation,
             slice=message.slice,
             adapters=message.adapters,
+            reserve=message.reserve,
         )
         self._pass(worker, Send(frame))
 
@@ -219,8 +220,7 @@ class LlmCore(Actor):
             case "preempted":
                 running.reply.send(Outcome("slice", tuple(running.generated), result))
             case _:
-                reason = result.error.message if result and result.error else f"the generation ended as {event.finish}"
-                running.reply.fail(GenerationFailed(reason))
+                running.reply.fail(_error(event))
 
     def _stream(self, running: Running, listener: Callable[[str], None], text: str) -> None:
         """A listener that raises loses its stream, not its answer."""
@@ -304,3 +304,13 @@ class LlmCore(Actor):
         """To the worker's link; if that just died, its Down is on the way and settles the matter."""
         if worker.link is not None and worker.link.alive:
             worker.link.tell(message)
+
+
+def _error(event: Event) -> GenerationFailed:
+    """Why a generation ended without a result."""
+    fault = event.result.error if event.result else None
+    if fault is None:
+        return GenerationFailed(f"the generation ended as {event.finish}")
+    if fault.code == "prompt_too_long":
+        return ContextOverflow(fault.message, fault.tokens, fault.window)
+    return GenerationFailed(fault.message)

@@ -263,6 +263,7 @@ class Scheduler(KernelActor):
             conversation=f"{job.caller}/{call.conversation}",
             slice=min(slice, most) if slice and most else slice or most,
             adapters=call.adapters,
+            reserve=call.reserve,
             on_text=call.on_text,
         )
 
