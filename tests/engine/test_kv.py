@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aios_actors.engine.kv import WORTHWHILE, KvCache, Lease, Tokens
-from aios_actors.engine.pages import PageStore
+from aios_actors.engine.cost import CostModel
+from aios_actors.engine.disk import BLOCK, SwapFile
+from aios_actors.engine.kv import KvCache, Lease, Tokens
+from aios_actors.engine.pages import WORTHWHILE, PageStore
+from tests.engine.states import make_state, read_state
 
 CONTEXT = 96
 
@@ -31,14 +33,16 @@ class FakeKv:
     def truncate(self, sequence: int, length: int) -> None:
         self.lengths[sequence] = min(self.lengths[sequence], length)
 
-    def save(self, sequence: int) -> bytes:
+    def save(self, sequence: int, first: int = 0) -> memoryview:
         assert all(target != sequence for _, target in self._copies), "saved before its copy was carried out"
         self.saves += 1
-        return np.array(self.held(sequence), np.int32).tobytes()
+        state = make_state(self.held(sequence)[first:], first)
+        self.cells[sequence][:first] = [-1] * first
+        return state
 
-    def restore(self, sequence: int, state: bytes) -> bool:
+    def restore(self, sequence: int, state: memoryview) -> bool:
         assert all(sequence not in copy for copy in self._copies), "overwritten before its copy was carried out"
-        self.cells[sequence] = np.frombuffer(state, np.int32).tolist()
+        self.cells[sequence] = read_state(state)
         self.lengths[sequence] = len(self.cells[sequence])
         return True
 
@@ -58,9 +62,10 @@ def array(tokens: list[int]) -> Tokens:
     return np.array(tokens, np.int32)
 
 
-def cache(slots: int = 3, budget: int = 1 << 20) -> tuple[KvCache, FakeKv]:
-    backend = FakeKv(slots)
-    return KvCache(backend, slots, CONTEXT, PageStore("digest", budget)), backend
+def cache(slots: int = 3, budget: int = 1 << 20, blocks: int = 0) -> tuple[KvCache, FakeKv]:
+    backend, cost = FakeKv(slots), CostModel()
+    pages = PageStore("digest", budget, SwapFile("", blocks * BLOCK), cost)
+    return KvCache(backend, slots, CONTEXT, pages, cost), backend
 
 
 def prefill(kv: KvCache, backend: FakeKv, lease: Lease, tokens: list[int]) -> None:
@@ -163,9 +168,11 @@ def test_a_damaged_page_is_recomputed() -> None:
     kv, backend = cache(slots=1)
     serve(kv, backend, list(range(40)), "a")
     serve(kv, backend, list(range(100, 140)), "b")
-    page = kv.pages._pages["a"]
-    kv.pages._pages["a"] = msgspec.structs.replace(page, state=page.state[:-1] + b"\xff")
+    page = kv.pages._by_conversation["a"]
+    assert page.state is not None
+    page.state = memoryview(bytes(page.state[:-1]) + b"\xff")
     assert serve(kv, backend, list(range(45)), "a").cached == 0
+    assert kv.pages.refused == 1
 
 
 def test_without_a_free_slot_a_request_waits() -> None:
@@ -195,9 +202,11 @@ ADAPTERS = {"": 0, "lora": 1000}  # what a set of adapters adds to each token, s
 class KvMachine(RuleBasedStateMachine):
     """Any order of requests, steps, ends and forgetting: what the books say is resident is what was computed."""
 
-    @initialize(slots=st.integers(1, 4), budget=st.sampled_from([0, 600, 1 << 20]))
-    def start(self, slots: int, budget: int) -> None:
-        self.kv, self.backend = cache(slots, budget)
+    @initialize(
+        slots=st.integers(1, 4), budget=st.sampled_from([0, 600, 1500, 1 << 20]), blocks=st.sampled_from([0, 2])
+    )
+    def start(self, slots: int, budget: int, blocks: int) -> None:
+        self.kv, self.backend = cache(slots, budget, blocks)
         self.running: dict[int, list[int]] = {}
 
     @rule(tokens=prompts, conversation=st.sampled_from(["", "a", "b", "c", "d"]), adapters=st.sampled_from([*ADAPTERS]))
@@ -238,6 +247,10 @@ class KvMachine(RuleBasedStateMachine):
     @rule(conversation=st.sampled_from(["", "a", "b"]))
     def forget(self, conversation: str) -> None:
         self.kv.forget(conversation)
+
+    def teardown(self) -> None:
+        if hasattr(self, "kv"):
+            self.kv.pages.close()
 
     def computed(self, index: int, tokens: list[int]) -> list[int]:
         """What the KV of `tokens` in a slot is."""

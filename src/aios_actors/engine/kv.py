@@ -2,9 +2,9 @@
 
 Contract: `KvCache` keeps the books of a context's sequences (slots) and is the only one to move KV. `acquire` leases a
 slot that already holds the longest prefix of a prompt that can be had: the conversation's own slot, a copy from any
-other slot, running ones included, or a page from host memory. It returns None when the request should wait: no slot is
-free, or another request is just computing a prefix that both share. It never fails for memory. A released slot stays
-parked with its tokens until the room is needed; what is then evicted goes to host memory first.
+other slot, running ones included, or a page from host memory or disk. It returns None when the request should wait: no
+slot is free, or another request is just computing a prefix that both share. It never fails for memory. A released slot
+stays parked with its tokens until the room is needed; what is then evicted becomes a page, if the cost model says so.
 
 Copies between split streams are carried out by the next decode call, so until `flushed` the target of one is not paged
 out, and neither side is overwritten by a page.
@@ -12,19 +12,19 @@ out, and neither side is overwritten by a page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from aios_actors.engine.pages import PageStore
+from aios_actors.engine.cost import CostModel
+from aios_actors.engine.pages import WORTHWHILE, Hit, PageStore
 from aios_actors.engine.radix import Match, RadixTree, common_prefix
 
 Tokens = npt.NDArray[np.int32]
-# Waiting for, or paging in, a shared prefix pays from about here on: computing 16 tokens costs less than a step.
-WORTHWHILE = 16
 
 
 class KvBackend(Protocol):
@@ -32,8 +32,8 @@ class KvBackend(Protocol):
 
     def copy(self, source: int, target: int, length: int) -> None: ...
     def truncate(self, sequence: int, length: int) -> None: ...
-    def save(self, sequence: int) -> bytes: ...
-    def restore(self, sequence: int, state: bytes) -> bool: ...
+    def save(self, sequence: int, first: int = 0) -> memoryview: ...
+    def restore(self, sequence: int, state: memoryview) -> bool: ...
 
 
 class Lease(Struct, frozen=True):
@@ -81,12 +81,22 @@ class Slot:
 class KvCache:
     """The slots of one context and the pages behind them."""
 
-    def __init__(self, backend: KvBackend, slots: int, context: int, pages: PageStore) -> None:
+    def __init__(
+        self,
+        backend: KvBackend,
+        slots: int,
+        context: int,
+        pages: PageStore,
+        cost: CostModel,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._backend = backend
+        self._cost = cost
+        self._clock = clock
         self.slots = [Slot(i, context) for i in range(slots)]
         self.context = context
         self.pages = pages
-        self._clock = 0
+        self._leases = 0
         self._held: RadixTree[int] = RadixTree()
         self._coming: RadixTree[int] = RadixTree()  # prompts that running requests are still computing
         self._copied_from: set[int] = set()
@@ -106,11 +116,11 @@ class KvCache:
         if self._coming.match(reusable, adapters).length >= held.length + WORTHWHILE:
             return None
         target = self._choose(free, held, reusable, conversation, adapters)
-        page = self.pages.find(reusable, adapters, at_least=held.length + WORTHWHILE)
-        if page is not None:
+        hit = self.pages.find(reusable, adapters, resident=held.length)
+        if hit is not None:
             if target.index in self._copied_from | self._copied_to:
                 return None
-            return self._page_in(target, page, tokens, conversation, adapters)
+            return self._page_in(target, hit, tokens, conversation, adapters)
         if self._overlap(target, reusable, adapters) == held.length:
             self._vacate(target, keep=held.length, conversation=conversation)
         else:
@@ -198,11 +208,23 @@ class KvCache:
         """Keep the first `keep` tokens; what another conversation would lose goes to host memory."""
         theirs = slot.conversation and slot.conversation != conversation
         if theirs and slot.length - keep >= WORTHWHILE and slot.index not in self._copied_to:
-            self.pages.put(slot.conversation, slot.tokens.copy(), self._backend.save(slot.index), slot.adapters)
+            self._page_out(slot, keep)
         if keep < slot.length:
             self._backend.truncate(slot.index, keep)
             slot.length = keep
         self._held.remove(slot.index)
+
+    def _page_out(self, slot: Slot, keep: int) -> None:
+        """Save what pages do not hold yet of a slot's tokens; afterwards only the first `keep` are of use."""
+        tokens = slot.tokens.copy()
+        held = self.pages.claim(slot.conversation, tokens, slot.adapters)
+        if not self.pages.worth_saving(held, len(tokens)):
+            return
+        first = 0 if keep else held  # saving a tail drops what is before it from the slot
+        began = self._clock()
+        state = self._backend.save(slot.index, first)
+        self._cost.observe_transfer("save", len(state), self._clock() - began)
+        self.pages.put(slot.conversation, tokens, state, first, slot.adapters)
 
     def _copy(self, source: Slot, target: Slot, length: int) -> None:
         self._backend.copy(source.index, target.index, length)
@@ -210,18 +232,19 @@ class KvCache:
         self._copied_to.add(target.index)
         target.fill(source.tokens[:length])
 
-    def _page_in(self, slot: Slot, key: str, tokens: Tokens, conversation: str, adapters: str) -> Lease:
+    def _page_in(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, adapters: str) -> Lease:
+        state = self.pages.load(hit)
         self._vacate(slot, keep=0, conversation=conversation)
-        page = self.pages.take(key, keep=key != conversation)
-        if page is not None and self._backend.restore(slot.index, page.state):
-            keep = common_prefix(page.tokens, tokens[: len(tokens) - 1])
-            slot.fill(page.tokens[:keep])
-            self._backend.truncate(slot.index, keep)
+        if state is not None:
+            began = self._clock()
+            if self._backend.restore(slot.index, state):
+                slot.fill(tokens[: hit.length])
+            self._cost.observe_transfer("restore", len(state), self._clock() - began)
         return self._lease(slot, tokens, conversation, adapters)
 
     def _lease(self, slot: Slot, tokens: Tokens, conversation: str, adapters: str) -> Lease:
-        self._clock += 1
-        slot.leased, slot.used, slot.conversation, slot.adapters = True, self._clock, conversation, adapters
+        self._leases += 1
+        slot.leased, slot.used, slot.conversation, slot.adapters = True, self._leases, conversation, adapters
         slot.target = len(tokens)
         self._held.insert(slot.index, slot.tokens, adapters)
         self._coming.insert(slot.index, tokens, adapters)

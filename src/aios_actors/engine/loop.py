@@ -17,8 +17,9 @@ from msgspec import Struct
 
 from aios_actors.engine.adapters import Turns
 from aios_actors.engine.batch import Batch
-from aios_actors.engine.cost import CostModel
+from aios_actors.engine.cost import CostModel, Work
 from aios_actors.engine.counts import Counts
+from aios_actors.engine.disk import SwapFile
 from aios_actors.engine.kv import KvCache
 from aios_actors.engine.lookup import Speculation
 from aios_actors.engine.model import Model, as_array
@@ -69,15 +70,18 @@ class Engine:
     def __init__(self, model: Model, clock: Callable[[], float] = time.perf_counter) -> None:
         self.model = model
         self.prompts = Prompts(model)
-        self.kv = KvCache(model, model.sequences, model.context_length, PageStore(model.digest, model.spec.host_memory))
+        self._cost = CostModel()
+        disk = SwapFile(model.spec.disk_folder, model.spec.disk_memory)
+        pages = PageStore(model.digest, model.spec.host_memory, disk, self._cost, clock)
+        self.kv = KvCache(model, model.sequences, model.context_length, pages, self._cost, clock)
         self._clock = clock
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
-        self._cost = CostModel()
         self._turns = Turns()
         self._speculation = Speculation(
             model.spec.speculate if model.can_rewind else "off", split=not model.unified and model.sequences > 1
         )
+        self._work = Work()
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self._live: dict[int, Sequence] = {}
@@ -150,9 +154,10 @@ class Engine:
         self._retire()
         self._admit()
         chunks = self._plan()
+        planned = self._clock()
         if chunks and self._compute(chunks):
             self._sample([chunk for chunk in chunks if chunk.complete])
-            self._cost.observe(self._batch.size, self._clock() - started)
+            self._cost.observe_step(self._work, self._clock() - planned)
         self._retire()
         self._counts.step(self._batch.size if chunks else 0, self._clock() - started)
         events, self._events = tuple(self._events), []
@@ -180,7 +185,7 @@ class Engine:
     def _plan(self) -> list[_Chunk]:
         """What each running request computes now, in ascending order of slot; fills the batch."""
         chosen = self._turn()
-        pending = {s.id: len(s.tokens) - self.kv.slots[s.slot].length for s in chosen}
+        pending = {s.id: len(s.tokens) - self._length(s) for s in chosen}
         decoders = [s for s in chosen if s.started]
         prefilling = [s for s in chosen if not s.started]
         room = self._batch.capacity
@@ -190,15 +195,25 @@ class Engine:
             room -= shares[sequence.id]
         drafts = self._drafts([s for s in decoders if shares[s.id] == pending[s.id]], room)
         room -= sum(map(len, drafts.values()))
-        budget = min(room, self._cost.prefill_budget(sum(shares.values()))) if decoders else room
         urgency = max((s.submit.priority for s in prefilling), default=0)
+        prefilling = [s for s in prefilling if s.submit.priority == urgency]  # others would only make the step longer
+        budget = min(room, self._prefill_budget(shares, prefilling)) if shares else room
         for sequence in prefilling:
-            if sequence.submit.priority == urgency:  # what is less urgent would only make this step longer
-                shares[sequence.id] = min(pending[sequence.id], budget)
-                budget -= shares[sequence.id]
+            shares[sequence.id] = min(pending[sequence.id], budget)
+            budget -= shares[sequence.id]
         self._batch.clear()
+        self._work = Work()
         ordered = sorted((s for s in chosen if shares.get(s.id)), key=lambda s: s.slot)
         return [self._chunk(s, shares[s.id], pending[s.id], drafts.get(s.id, [])) for s in ordered]
+
+    def _prefill_budget(self, decoding: dict[int, int], prefilling: list[Sequence]) -> int:
+        """Tokens of prefill that may join the tokens of the decoders, given by request."""
+        work = sum((Work.span(self._length(self._live[i]), share, 1) for i, share in decoding.items()), Work())
+        return self._cost.prefill_budget(work, min(map(self._length, prefilling), default=0))
+
+    def _length(self, sequence: Sequence) -> int:
+        """How many tokens of a running request are resident."""
+        return self.kv.slots[sequence.slot].length
 
     def _turn(self) -> list[Sequence]:
         """Who may compute now: a step serves one set of adapters."""
@@ -215,15 +230,18 @@ class Engine:
         """What is tried on speculation, by request, in at most `room` tokens."""
         each = room // max(len(decoders), 1)
         wanted = [(s.lookup, min(each, s.room - 1)) for s in decoders if s.lookup is not None]
-        drafts = self._speculation.drafts(wanted, self._cost.line()) if wanted else []
+        cells = sum(map(self._length, decoders)) / max(len(decoders), 1)
+        drafts = self._speculation.drafts(wanted, self._cost.line(cells)) if wanted else []
         return {s.id: draft for s, draft in zip(decoders, drafts, strict=False)}
 
     def _chunk(self, sequence: Sequence, share: int, pending: int, draft: list[int]) -> _Chunk:
         """Put the next `share` of a request's `pending` tokens into the batch, and its draft."""
-        start, row = self.kv.slots[sequence.slot].length, self._batch.outputs
+        start, row = self._length(sequence), self._batch.outputs
         tokens = sequence.tokens[start : start + share]
         complete = share == pending
-        self._batch.add(sequence.slot, tokens + draft, start, outputs=complete + len(draft))
+        outputs = complete + len(draft)
+        self._batch.add(sequence.slot, tokens + draft, start, outputs=outputs)
+        self._work += Work.span(start, len(tokens) + len(draft), outputs)
         return _Chunk(sequence, tokens, draft, row, complete)
 
     def _compute(self, chunks: list[_Chunk]) -> bool:

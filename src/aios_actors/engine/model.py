@@ -181,20 +181,25 @@ class Model:
         recurrent = llama_cpp.llama_model_is_recurrent(self.pointer) or llama_cpp.llama_model_is_hybrid(self.pointer)
         return not recurrent
 
-    def save(self, sequence: int) -> bytes:
-        """The KV state of `sequence`. Not right after `copy` to it: the copy is carried out by the next decode."""
-        size = llama_cpp.llama_state_seq_get_size(self.context, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama_cpp.llama_state_seq_get_data(self.context, buffer, size, sequence)
-        return bytes(memoryview(buffer)[:written])
+    def save(self, sequence: int, first: int = 0) -> memoryview:
+        """The KV state of `sequence`; with `first` only that from this position on, and what is before it is dropped.
 
-    def restore(self, sequence: int, state: bytes) -> bool:
+        Not right after `copy` to it: the copy is carried out by the next decode.
+        """
+        if first:
+            llama_cpp.llama_memory_seq_rm(self.memory, sequence, 0, first)
+        size = llama_cpp.llama_state_seq_get_size(self.context, sequence)
+        buffer = np.empty(size, np.uint8)
+        written = llama_cpp.llama_state_seq_get_data(self.context, _bytes_pointer(buffer), size, sequence)
+        return buffer.data[:written]
+
+    def restore(self, sequence: int, state: memoryview) -> bool:
         """Replace the KV state of `sequence`; False if llama.cpp refuses it (the sequence is then empty)."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        done = bool(llama_cpp.llama_state_seq_set_data(self.context, buffer, len(state), sequence) == len(state))
-        if not done:
+        buffer = np.frombuffer(state, np.uint8)
+        done = llama_cpp.llama_state_seq_set_data(self.context, _bytes_pointer(buffer), len(state), sequence)
+        if done != len(state):
             self.truncate(sequence, 0)
-        return done
+        return bool(done == len(state))
 
     def close(self) -> None:
         """Free the context and the weights; no method may be called afterwards."""
@@ -258,6 +263,10 @@ def _fingerprint(spec: WorkerSpec) -> str:
         raise LoadError("no_file", f"cannot read {path}: {error.strerror}") from error
     except gguf.NotGguf as error:
         raise LoadError("not_gguf", str(error)) from error
+
+
+def _bytes_pointer(buffer: npt.NDArray[np.uint8]) -> Any:
+    return ctypes.cast(buffer.ctypes.data, ctypes.POINTER(ctypes.c_uint8))
 
 
 def as_array(tokens: Sequence[int]) -> npt.NDArray[np.int32]:
