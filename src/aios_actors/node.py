@@ -170,6 +170,9 @@ class Node:
             kv_type_v=worker.kv_type,
             flash_attention=worker.flash_attention,
             speculate=worker.speculate,
+            host_memory=worker.host_memory,
+            disk_memory=worker.disk_memory,
+            disk_folder=str(self._data.resolve()),
             adapters={name: str(path) for name, path in self._adapters.get(worker.model, {}).items()},
         )
 

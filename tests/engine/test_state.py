@@ -30,7 +30,7 @@ def model(request: pytest.FixtureRequest, make_model: MakeModel) -> Model:
 def compute(model: Model, sequence: int, tokens: list[int], position: int = 0) -> Logits:
     """Prefill; the logits after the last token."""
     batch = Batch(model.batch)
-    batch.add(sequence, tokens, position, output=True)
+    batch.add(sequence, tokens, position, outputs=1)
     assert model.decode(batch.raw) == 0
     return model.logits(1).copy()
 

@@ -88,6 +88,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
         flash_attention: "auto" is off on a CPU, where it is slower.
         speculate: "auto" computes tokens that a text's own repetitions foretell while that pays, "on" always, "off"
         never; the output is the same.
+        host_memory: bytes of main memory for the KV of conversations that have no place in the cache.
+        disk_memory: bytes of disk, in the node's data folder, for the KV that finds no room there either; 0 uses none.
     """
 
     model: str
@@ -101,6 +103,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
     kv_type: KvType = "auto"
     flash_attention: Literal["auto", "on", "off"] = "auto"
     speculate: Literal["auto", "on", "off"] = "auto"
+    host_memory: NonNegative = 2**30
+    disk_memory: NonNegative = 4 * 2**30
 
 
 class SchedulerConfig(ConfigStruct, frozen=True):

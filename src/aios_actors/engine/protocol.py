@@ -115,7 +115,9 @@ class EngineStats(Struct, frozen=True):
     `prefill_tokens` and `decode_tokens` were computed, drafts being among the latter; `cached_tokens` were found in the
     KV cache or paged in; `forced_tokens` were set by constraints, `drafted_tokens` computed on speculation, and
     `accepted_tokens` of these were right. `kv_tokens` of `kv_capacity` cells hold tokens, parked ones included.
-    `batch_fill` is the mean number of tokens in a decode call, `step_s` the mean time of a step.
+    `pages` of evicted conversations take `page_bytes` of host memory and `disk_bytes` of disk; `pages_refused` were
+    damaged or foreign, and computed again. `batch_fill` is the mean number of tokens in a decode call, `step_s` the
+    mean time of a step.
     """
 
     steps: int = 0
@@ -132,8 +134,10 @@ class EngineStats(Struct, frozen=True):
     kv_capacity: int = 0
     pages: int = 0
     page_bytes: int = 0
+    disk_bytes: int = 0
     pages_out: int = 0
     pages_in: int = 0
+    pages_refused: int = 0
     batch_fill: float = 0.0
     step_s: float = 0.0
     busy_s: float = 0.0
