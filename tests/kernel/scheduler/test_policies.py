@@ -244,6 +244,14 @@ def test_a_policy_of_ones_own_is_found_by_module_and_class(tmp_path: Path, monke
             find_policy(name)
 
 
+def test_the_example_of_an_own_policy_draws_by_weight() -> None:
+    line = Line(CONFIG, find_policy("agents.policies:Lottery")(CONFIG), 1)
+    for n in range(400):
+        line.policy.add(ticket(n, group="heavy" if n % 2 else "light", weight=3.0 if n % 2 else 1.0))
+    first = [chosen.group for chosen in iter(lambda: line.policy.next(0.0), None) if chosen is not None][:100]
+    assert 60 <= first.count("heavy") <= 90
+
+
 def test_the_schema_of_the_config_names_every_policy() -> None:
     schema = config_schema()["$defs"]["SchedulerConfig"]["properties"]["policy"]
     assert schema["anyOf"][0]["enum"] == list(POLICIES)
