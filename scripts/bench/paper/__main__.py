@@ -9,22 +9,23 @@ from pathlib import Path
 
 import anyio
 
+from aios_actors.engine.spec import WorkerSpec
 from aios_actors.observe.logs import configure_logs
 from scripts.bench.choice import chosen_threads, embedded_model
-from scripts.bench.paper import consistency
+from scripts.bench.paper import consistency, scale, throughput
 from scripts.bench.paper.options import Options
 from scripts.bench.report import Row, add_arguments, report
 
-EXPERIMENTS = {"consistency": consistency.run}
+EXPERIMENTS = {"consistency": consistency.run, "scale": scale.run, "throughput": throughput.run}
 
 
 def main() -> None:
     """Reads the command line, runs, prints the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a GGUF with a chat template; the embedded one if none is given")
-    parser.add_argument("--threads", type=int, default=0, help="0: all CPUs that this process may use")
+    parser.add_argument("--threads", type=int, default=0, help="of both sides; 0: as our engine chooses")
     parser.add_argument("--only", type=names, default=tuple(EXPERIMENTS), help=f"of {', '.join(EXPERIMENTS)}")
-    parser.add_argument("--policies", type=names, default=tuple(), help="scheduling policies; all if none is given")
+    parser.add_argument("--policies", type=names, default=(), help="scheduling policies; all if none is given")
     parser.add_argument("--out", type=Path, default=Path("build/paper"), help="folder of figures and data")
     add_arguments(parser)
     options = parser.parse_args()
@@ -37,6 +38,12 @@ def main() -> None:
         for path in findings.write(options.out):
             say(str(path))
     report("paper", rows, options)
+
+
+async def engine_threads(model: Path) -> int:
+    """How many threads our engine chooses for a model."""
+    async with running_worker(WorkerSpec(str(model), sequences=1, context=256)) as worker:
+        return worker.info.threads
 
 
 def names(text: str) -> tuple[str, ...]:
