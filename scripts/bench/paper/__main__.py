@@ -10,13 +10,21 @@ from pathlib import Path
 import anyio
 
 from aios_actors.engine.spec import WorkerSpec
+from aios_actors.kernel.scheduler.policies import POLICIES
 from aios_actors.observe.logs import configure_logs
-from scripts.bench.choice import chosen_threads, embedded_model
-from scripts.bench.paper import consistency, scale, throughput
+from scripts.bench.choice import embedded_model
+from scripts.bench.fleet.ours import running_worker
+from scripts.bench.paper import consistency, fairness, scale, throughput, waiting
 from scripts.bench.paper.options import Options
 from scripts.bench.report import Row, add_arguments, report
 
-EXPERIMENTS = {"consistency": consistency.run, "scale": scale.run, "throughput": throughput.run}
+EXPERIMENTS = {
+    "consistency": consistency.run,
+    "waiting": waiting.run,
+    "fairness": fairness.run,
+    "throughput": throughput.run,
+    "scale": scale.run,
+}
 
 
 def main() -> None:
@@ -30,7 +38,9 @@ def main() -> None:
     add_arguments(parser)
     options = parser.parse_args()
     configure_logs("error")
-    settings = Options(options.model or embedded_model(), chosen_threads(options), options.quick, options.policies, say)
+    model = options.model or embedded_model()
+    threads = options.threads or anyio.run(engine_threads, model)
+    settings = Options(model, threads, options.quick, options.policies or tuple(POLICIES), say)
     rows = list[Row]()
     for name in options.only:
         findings = anyio.run(EXPERIMENTS[name], settings)

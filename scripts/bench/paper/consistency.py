@@ -221,8 +221,10 @@ def margins(
 
 def drawn_margin(candidates: TokenLogprob, sampling: Sampling, index: int) -> float:
     """Distance from the random number of a draw to the nearer end of the interval that it fell into."""
-    weights = [math.exp((logprob - candidates.top[0][1]) / sampling.temperature) for _, logprob in candidates.top]
+    # The sampler's intervals lie in the order of the vocabulary.
+    kept = sorted(candidates.top)
+    weights = [math.exp((logprob - candidates.top[0][1]) / sampling.temperature) for _, logprob in kept]
     ends = [end / sum(weights) for end in itertools.accumulate(weights)]
-    place = [token for token, _ in candidates.top].index(candidates.token)
+    place = [token for token, _ in kept].index(candidates.token)
     drawn = uniform(sampling.seed, index)
     return min(abs(drawn - (ends[place - 1] if place else 0.0)), abs(ends[place] - drawn))

@@ -27,7 +27,6 @@ async def run(options: Options) -> Findings:
         options.say(f"scale: {count} agents")
         done = await run_on_node(options, agents(count))
         times.append((count, done.wall_s))
-        each = done.resident / count
         findings.rows += rows(count, done)
     linear = r_squared([float(count) for count in counts], [seconds for _, seconds in times])
     findings.rows.append(

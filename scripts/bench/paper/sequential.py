@@ -79,7 +79,7 @@ def _answer(llama: Any, messages: list[dict[str, str]], out: int) -> tuple[str, 
         max_tokens=out,
         temperature=0.0,
         logit_bias=bias,
-        stream=True,  # type: ignore[arg-type]
+        stream=True,
     )
     text, first, count = "", 0.0, 0
     for chunk in stream:

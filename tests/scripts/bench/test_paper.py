@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from aios_actors.engine.messages import Sampling
 from aios_actors.engine.protocol import TokenLogprob
 from aios_actors.engine.sampling import Row, sample, uniform
+from scripts.bench.choice import embedded_model
+from scripts.bench.paper.agents import Call, Script, Turn, question
 from scripts.bench.paper.consistency import MODES, Whole, drawn_margin, generations, margins, rows
 from scripts.bench.paper.distance import bleu, edit_distance, first_difference, similarity
+from scripts.bench.paper.fairness import served_by, shares
 from scripts.bench.paper.findings import Figure, distribution
+from scripts.bench.paper.nodes import Ended, Kind, NodeRun, run_on_node
+from scripts.bench.paper.options import Options
+from scripts.bench.paper.waiting import heavy_tail, ranked, times
 
 texts = st.lists(st.integers(0, 5), max_size=12)
 
@@ -76,7 +82,7 @@ def test_a_drawn_margin_is_how_far_the_random_number_is_from_another_choice(
     (choice,) = sample(np.array([values], np.float32), [Row(sampling, [], index)])
     candidates = msgspec.structs.replace(logits_of(values), token=choice.token)
     margin = drawn_margin(candidates, sampling, index)
-    # The order of candidates is the sampler's, so the interval that holds the random number is the chosen one's.
+    # If the intervals were not the sampler's, the random number would lie outside of the chosen token's.
     assert margin + 1e-4 >= 0.0
     weights = {token: math.exp(logprob / 0.8) for token, logprob in candidates.top}
     assert margin <= weights[choice.token] / sum(weights.values()) / 2 + 1e-4
@@ -108,3 +114,62 @@ def test_a_figures_data_lies_beside_it(tmp_path: Path) -> None:
         found = list(csv.reader(file))
     assert found == [["series", "x", "y"], ["a", "1.0", "2.0"], ["b", "1.0", "0.5"], ["b", "3.0", "1.0"]]
     assert all(path.stat().st_size for path in files)
+
+
+@pytest.fixture
+def embedded() -> Path:
+    return embedded_model()
+
+
+def call(*, first: float, done: float, out: int = 10, waited: float = 0.0) -> Call:
+    return Call(0.0, first, done, waited, 5, 0, out)
+
+
+def test_service_counts_what_a_call_had_at_the_end() -> None:
+    assert served_by(4.0, call(first=1.0, done=3.0)) == 10
+    assert served_by(2.0, call(first=1.0, done=3.0)) == 5
+    assert served_by(0.5, call(first=1.0, done=3.0)) == 0
+
+
+def test_shares_are_by_weight_until_the_first_agent_has_all_its_answers() -> None:
+    kinds = [Kind("a", (), {"weight": 1.0}), Kind("b", (), {"weight": 2.0})]
+    calls = {"a": (call(first=1.0, done=2.0), call(first=3.0, done=5.0)), "b": (call(first=0.0, done=4.0, out=30),)}
+    done = NodeRun([Ended(name, 1.0, each) for name, each in calls.items()])
+    assert shares(kinds, done) == {"a": 15.0, "b": 15.0}
+
+
+def test_a_heavy_tail_has_many_short_agents_and_a_few_long_ones() -> None:
+    scripts = heavy_tail(96)
+    sizes = sorted(script.out for script in scripts)
+    assert scripts == heavy_tail(96)
+    assert sizes[48] < 32
+    assert 400 < sizes[-1] <= 800
+
+
+def test_the_oracle_puts_the_shortest_agent_first_within_the_range_of_priorities() -> None:
+    scripts = heavy_tail(96)
+    kinds = ranked(scripts)
+    by_priority = sorted(kinds, key=lambda kind: -kind.settings["priority"])
+    lengths = [kind.scripts[0].out for kind in by_priority]
+    assert lengths == sorted(lengths)
+    assert all(-100 <= kind.settings["priority"] <= 100 for kind in kinds)
+
+
+def test_the_times_of_a_run_are_those_of_its_calls_and_agents() -> None:
+    done = NodeRun([Ended("a", 3.0, (call(first=1.0, done=2.0, waited=0.5),)), Ended("b", 9.0, (), "failed")])
+    found = {row.what: row.value for row in times("x", done)}
+    assert found["x: failed"] == 1
+    assert found["x: waiting of a call, p99"] == 0.5
+    assert found["x: first token of a call, mean"] == 1.0
+    assert found["x: turnaround of an agent, mean"] == 3.0
+
+
+async def test_scripted_agents_make_the_calls_of_their_scripts(embedded: Path) -> None:
+    lanes = ((Turn(4, 6), Turn(3, 5, pause_s=0.01)), (Turn(2, 7),))
+    options = Options(embedded, 1, True, ("fifo",), lambda line: None)
+    done = await run_on_node(options, [Kind("a", (Script(lanes), Script(lanes, seed=1)))], places=2)
+    assert done.failed == 0
+    assert [sorted(each.tokens_out for each in agent.calls) for agent in done.agents] == [[5, 6, 7], [5, 6, 7]]
+    assert all(each.sent <= each.first <= each.done for each in done.calls())
+    assert done.wall_s >= max(agent.turnaround_s for agent in done.agents) - 0.05
+    assert question(Turn(4, 1), 1) == question(Turn(4, 1), 1) != question(Turn(4, 1), 2)
