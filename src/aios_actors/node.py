@@ -160,6 +160,7 @@ class Node:
             model_path=str(self._models[worker.model]),
             name=worker.model,
             context=model.context,
+            pooling=model.pooling,
             sequences=worker.sequences,
             batch=worker.batch,
             threads=worker.threads,

@@ -14,10 +14,19 @@ from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import AgentKind
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
-from aios_actors.kernel.llm_core.messages import Capacity, ForgetAgent, Generate, Outcome, PreemptJob, TellCapacity
+from aios_actors.kernel.llm_core.messages import (
+    Capacity,
+    EmbedTexts,
+    ForgetAgent,
+    Generate,
+    Outcome,
+    PreemptJob,
+    TellCapacity,
+)
 from aios_actors.kernel.tool import ToolRegistry
 from aios_actors.observe.events import TaskEvent
 from aios_actors.sdk import Agent, AgentSetup, Tool
+from aios_actors.syscalls.llm import Embeddings
 
 MODEL = "nano"
 
@@ -90,6 +99,12 @@ class FakeCore(Actor):
             reply.send(sliced(()))
 
     @handler
+    def embed(self, request: EmbedTexts) -> Embeddings:
+        """Answers with the length of each text."""
+        self._engine.embedded.append(request)
+        return Embeddings(tuple((float(len(text)),) for text in request.texts), len(request.texts))
+
+    @handler
     def forget_agent(self, message: ForgetAgent) -> None:
         """Notes it for the test."""
         self._engine.forgotten.append(message.agent)
@@ -110,6 +125,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.seen: list[Generate] = []
+        self.embedded: list[EmbedTexts] = []
         self.open: dict[int, Reply[Outcome]] = {}
         self.cancelled: list[int] = []
         self.preempted: list[int] = []

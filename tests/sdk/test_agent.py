@@ -242,3 +242,13 @@ async def test_a_class_without_run_is_told_what_to_write(tmp_path: Path) -> None
 
     async with running_kernel(tmp_path, {"empty": Empty}) as kernel:
         assert "write async def run(self, task)" in (await run(kernel, "empty")).error
+
+
+async def test_an_agent_embeds_texts_with_its_model_or_another(tmp_path: Path) -> None:
+    class Reader(Agent):
+        async def run(self, task: str) -> Any:
+            return [await self.llm.embed(["a", "bcd"]), await self.llm.embed("four")]
+
+    async with running_kernel(tmp_path, {"reader": Reader}) as kernel:
+        assert (await run(kernel, "reader")).answer == [[(1.0,), (3.0,)], [(4.0,)]]
+        assert {request.caller for request in kernel.engine.embedded} == {"reader"}

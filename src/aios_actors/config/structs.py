@@ -59,6 +59,8 @@ class ModelConfig(ConfigStruct, frozen=True):
         revision: branch, tag or commit of that repository.
         token_env: name of the environment variable with the Hub's token.
         context: tokens that one sequence may hold; 0 is what the model was trained with, at most 8192.
+        pooling: how embeddings are made of its tokens' vectors; "auto" is what the model's metadata say, and a model
+        that says nothing gives none.
         adapters: LoRA adapters of this model, by name: GGUF files, relative to the config's folder.
     """
 
@@ -69,6 +71,7 @@ class ModelConfig(ConfigStruct, frozen=True):
     revision: str = "main"
     token_env: str = ""
     context: NonNegative = 0
+    pooling: Literal["auto", "none", "mean", "cls", "last"] = "auto"
     adapters: dict[str, str] = {}
 
 

@@ -32,6 +32,7 @@ ErrorCode = Literal[
     "prompt_too_long",  # it can never fit one sequence's context
     "bad_prompt",  # the template refused it, a token is unknown, it is empty
     "bad_sampling",
+    "no_embeddings",  # the model was not made for them
     "bad_adapter",  # the worker has no adapter of that name
     "bad_constraint",  # the schema, regex or choice cannot be enforced; the message has the reason
     "duplicate_id",
@@ -198,6 +199,13 @@ class Tokenize(Struct, frozen=True, tag="tokenize"):
     prompt: Prompt
 
 
+class Embed(Struct, frozen=True, tag="embed"):
+    """Turn texts into vectors; answered by `Embedded`. `id` is of the same numbers as those of `Submit`."""
+
+    id: int
+    texts: tuple[str, ...]
+
+
 class Ping(Struct, frozen=True, tag="ping"):
     """Heartbeat; answered by `Pong` between two steps."""
 
@@ -249,6 +257,18 @@ class Tokenized(Struct, frozen=True, omit_defaults=True, tag="tokenized"):
     error: Fault | None = None
 
 
+class Embedded(Struct, frozen=True, omit_defaults=True, tag="embedded"):
+    """The vectors of an `Embed`, in its order, or why there are none.
+
+    Each is little-endian 32-bit floats of Euclidean length 1. `tokens` is how many the texts had.
+    """
+
+    id: int
+    vectors: tuple[bytes, ...] = ()
+    tokens: int = 0
+    error: Fault | None = None
+
+
 class Pong(Struct, frozen=True, tag="pong"):
     """Answer to a heartbeat."""
 
@@ -256,8 +276,8 @@ class Pong(Struct, frozen=True, tag="pong"):
     stats: EngineStats
 
 
-NodeFrame = Start | Submit | Cancel | Preempt | Forget | Tokenize | Ping | Shutdown
-WorkerFrame = Hello | Loading | Ready | StartFailed | Step | Tokenized | Pong
+NodeFrame = Start | Submit | Cancel | Preempt | Forget | Tokenize | Embed | Ping | Shutdown
+WorkerFrame = Hello | Loading | Ready | StartFailed | Step | Tokenized | Embedded | Pong
 
 _HEADER = struct.Struct(">I")
 

@@ -15,10 +15,12 @@ import threading
 import structlog
 
 from aios_actors.engine.chat import TemplateError
+from aios_actors.engine.embed import Embedder
 from aios_actors.engine.loop import Engine
 from aios_actors.engine.model import LoadError, load
 from aios_actors.engine.protocol import (
     Cancel,
+    Embed,
     Forget,
     Hello,
     Loading,
@@ -71,28 +73,35 @@ class Worker:
             self._send(StartFailed("bad_template", str(error)))
             return EXIT_START_FAILED
         self._engine = engine
-        self._loop(engine)
+        embedder = Embedder(model)
+        self._loop(engine, embedder)
+        embedder.close()
         model.close()
         return EXIT_DONE
 
-    def _loop(self, engine: Engine) -> None:
+    def _loop(self, engine: Engine, embedder: Embedder) -> None:
         """Take in commands, step, send what happened; until shutdown."""
         self._send(Ready(engine.info()))
         while self._running:
-            if not engine.has_work:
-                self._obey(engine, self._commands.get())
+            if not (engine.has_work or embedder.has_work):
+                self._obey(engine, embedder, self._commands.get())
             while not self._commands.empty():
-                self._obey(engine, self._commands.get())
-            events = engine.step()
+                self._obey(engine, embedder, self._commands.get())
+            events = engine.step() if engine.has_work else ()
             if events:
                 self._send(Step(events))
+            for embedded in embedder.step() if embedder.has_work else ():
+                self._send(embedded)
 
-    def _obey(self, engine: Engine, frame: NodeFrame) -> None:
+    def _obey(self, engine: Engine, embedder: Embedder, frame: NodeFrame) -> None:
         match frame:
             case Submit():
                 engine.submit(frame)
             case Cancel(id=request):
                 engine.cancel(request)
+                embedder.cancel(request)
+            case Embed():
+                embedder.submit(frame)
             case Preempt(id=request):
                 engine.preempt(request)
             case Forget(conversation=conversation):

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 Speculate = Literal["auto", "on", "off"]
+Pooling = Literal["auto", "none", "mean", "cls", "last"]
 NonNegative = Annotated[int, Meta(ge=0)]
 
 
@@ -29,7 +30,8 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     fast as f16 there, else f16. `host_memory` is the budget in bytes for KV pages of parked conversations,
     `disk_memory` that for pages which found no room there; they lie in an unnamed file in `disk_folder` (empty: the
     system's folder for temporary files). `speculate`: prompt-lookup drafts as long as they pay (auto), always (on) or
-    never. `adapters` are LoRA files by name.
+    never. `adapters` are LoRA files by name. `pooling` makes embeddings of token vectors; auto is what the
+    model's metadata name, if they do.
     """
 
     model_path: str
@@ -58,6 +60,7 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     disk_folder: str = ""
     speculate: Speculate = "auto"
     adapters: dict[str, str] = {}
+    pooling: Pooling = "auto"
 
 
 class ModelInfo(Struct, frozen=True, omit_defaults=True):

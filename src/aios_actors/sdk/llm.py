@@ -14,7 +14,7 @@ from aios_actors.actors import ActorRef, Refusal
 from aios_actors.engine.messages import ChatMessage, Choice, Constraint, JsonSchema, Sampling, ToolCalls, ToolSchema
 from aios_actors.sdk.window import Overflow, Windows
 from aios_actors.syscalls.errors import GenerationFailed
-from aios_actors.syscalls.llm import Chat, ChatReply
+from aios_actors.syscalls.llm import Chat, ChatReply, Embed
 
 T = TypeVar("T")
 
@@ -104,6 +104,19 @@ class LlmClient:
     async def choose(self, question: str, options: Sequence[str], **sampling: Any) -> str:
         """Asks a question whose answer is one of `options`."""
         return (await self.chat(question, constraint=Choice(tuple(options)), **sampling)).text
+
+    async def embed(self, texts: Sequence[str], *, model: str = "") -> list[tuple[float, ...]]:
+        """Turns texts into vectors of length 1; the product of two is the greater, the more their texts are alike.
+
+        Args:
+            texts: what to embed; a string is one text.
+            model: a model of the config, if not the agent's. It must be one for embeddings.
+
+        Raises:
+            EmbeddingFailed, ModelUnavailable, NotFound: see `aios_actors.syscalls.errors`.
+        """
+        given = (texts,) if isinstance(texts, str) else tuple(texts)
+        return list((await self._kernel.ask(Embed(given, model or self._model))).vectors)
 
     @asynccontextmanager
     async def stream(self, messages: Sequence[ChatMessage] | str, **options: Any) -> AsyncIterator[AsyncIterable[str]]:

@@ -49,6 +49,10 @@ class ContextOverflow(GenerationFailed):
         self.window = window
 
 
+class EmbeddingFailed(SyscallError):
+    """Raised when the engine refuses to embed texts: the model is none for that, or a text is too long or empty."""
+
+
 class ToolFailed(SyscallError):
     """Raised when a tool raised an exception or returned what cannot be shown to a model."""
 

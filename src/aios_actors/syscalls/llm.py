@@ -1,4 +1,4 @@
-"""Syscalls of the LLM: one chat completion, with tools, constraints and streaming."""
+"""Syscalls of the LLM: one chat completion, with tools, constraints and streaming; texts as vectors."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -82,6 +82,36 @@ class Chat(Syscall[ChatReply], frozen=True):
     adapters: dict[str, float] = msgspec.field(default_factory=dict)
     reserve: int = 1
     on_text: Callable[[str], None] | None = None
+
+    def resource(self) -> str:
+        return self.model
+
+
+class Embeddings(msgspec.Struct, frozen=True):
+    """Texts as vectors.
+
+    Attributes:
+        vectors: one for each text, in order; each has Euclidean length 1.
+        tokens: how many tokens the texts had.
+    """
+
+    vectors: tuple[tuple[float, ...], ...]
+    tokens: int
+
+
+class Embed(Syscall[Embeddings], frozen=True):
+    """Turn texts into vectors, of which similar texts have similar ones.
+
+    Attributes:
+        texts: what to embed.
+        model: a model of the config; "" for the caller's own.
+
+    Errors: EmbeddingFailed, ModelUnavailable, NotFound (no such model).
+    """
+
+    verb: ClassVar[str] = "llm.embed"
+    texts: tuple[str, ...]
+    model: str = ""
 
     def resource(self) -> str:
         return self.model

@@ -13,12 +13,15 @@ import pytest
 from aios_actors.actors import Actor, ActorRef, ActorSystem, handler
 from aios_actors.config.structs import ModelConfig
 from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextPrompt
+from aios_actors.engine.protocol import NodeFrame
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, LlmCore
-from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, PreemptJob
+from aios_actors.kernel.llm_core.embeddings import DEATHS, EmbeddingRequests
+from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate, Outcome, PreemptJob
 from aios_actors.models import resolve
-from aios_actors.syscalls.errors import GenerationFailed, ModelUnavailable
+from aios_actors.syscalls.errors import EmbeddingFailed, GenerationFailed, ModelUnavailable
+from aios_actors.syscalls.llm import Embeddings
 
 PROMPT = ChatPrompt((ChatMessage("user", "What is 2 plus 2?"),))
 LONG = Sampling(max_tokens=400, ignore_eos=True)
@@ -45,6 +48,9 @@ class Core:
     async def pid(self) -> int:
         (worker,) = await self.ref.ask(ListWorkers())
         return int(worker.pid)
+
+    def embed(self, *texts: str, id: int = 90) -> "asyncio.Future[Embeddings]":
+        return asyncio.ensure_future(self.ref.ask(EmbedTexts(id, "a", "nano", texts)))
 
     def generate(self, id: int = 1, **fields: Any) -> "asyncio.Future[Outcome]":
         request = Generate(id=id, caller="a", model="nano", **{"prompt": PROMPT, "sampling": Sampling(), **fields})
@@ -215,3 +221,67 @@ async def test_two_workers_share_the_load_and_one_keeps_its_conversations(tmp_pa
         await asyncio.gather(*both)
         again = await core.generate(id=5, conversation="c1")
         assert again.result is not None and again.result.tokens_cached > 0
+
+
+async def test_texts_are_embedded_beside_generations(tmp_path: Path) -> None:
+    async with running_core(tmp_path, pooling="mean") as core:
+        await core.ref.ask(AwaitReady())
+        begun = asyncio.Event()
+        long = core.generate(sampling=LONG, on_text=lambda text: begun.set())
+        await begun.wait()
+        texts = ("What is 2 plus 2?", "What is 2 plus 3?", "Write the file notes.txt.")
+        reply = await core.embed(*texts)
+        assert not long.done(), "they did not wait for it"
+        first, second, third = reply.vectors
+        product = [sum(a * b for a, b in zip(first, other, strict=True)) for other in (first, second, third)]
+        assert product[0] == pytest.approx(1.0, abs=1e-5)
+        assert product[0] > product[1] > product[2]
+        assert reply.tokens > 3
+        assert (await long).finish == "length"
+
+
+async def test_what_cannot_be_embedded_is_refused(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        await core.ref.ask(AwaitReady())
+        with pytest.raises(EmbeddingFailed, match="nano is no embedding model"):
+            await core.embed("a")
+
+
+async def test_texts_whose_worker_dies_are_embedded_by_the_next_one(tmp_path: Path) -> None:
+    async with running_core(tmp_path, pooling="mean") as core:
+        await core.ref.ask(AwaitReady())
+        expected = await core.embed("a text")
+        pid = await core.pid()
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot have answered before it dies
+        embedding, dropped = core.embed("a text", id=91), core.embed("another", id=92)
+        dropped.cancel()
+        await asyncio.wait({dropped})
+        os.kill(pid, signal.SIGKILL)
+        assert (await embedding).vectors == expected.vectors
+        assert await core.pid() != pid
+
+
+async def test_texts_that_kill_their_workers_are_given_up(tmp_path: Path) -> None:
+    sent: list[tuple[int, NodeFrame]] = []
+    requests = EmbeddingRequests(lambda model: [0, 1], lambda worker, frame: sent.append((worker, frame)))
+    reply = Refused()
+    requests.add(EmbedTexts(5, "a", "nano", ("x",)), reply)  # type: ignore[arg-type]
+    for _ in range(DEATHS + 1):
+        assert not reply.errors
+        requests.lost(sent[-1][0])
+    (error,) = reply.errors
+    assert isinstance(error, EmbeddingFailed) and "4 workers died" in str(error)
+    assert len(sent) == DEATHS + 1
+
+
+class Refused:
+    """A reply slot that keeps its error."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+
+    def on_cancel(self, callback: object) -> None:
+        """Nobody cancels."""
+
+    def fail(self, error: Exception) -> None:
+        self.errors.append(error)

@@ -14,7 +14,7 @@ from aios_actors.kernel.llm_core.messages import Generate, Outcome
 from aios_actors.sdk import Agent
 from aios_actors.syscalls import agent, context, memory
 from aios_actors.syscalls.errors import Busy, GenerationFailed, ModelUnavailable, NotFound
-from aios_actors.syscalls.llm import Chat
+from aios_actors.syscalls.llm import Chat, Embed
 from tests.kernel.fakes import MODEL, SetCapacity, lost, running_kernel, said, sliced, task_of
 
 
@@ -211,3 +211,19 @@ async def test_the_scheduler_takes_what_syscalls_say(tmp_path: Path) -> None:
     async with running_kernel(tmp_path) as kernel:
         with pytest.raises(TypeError, match="scheduler"):
             await kernel.scheduler.ask(cast(Any, agent.Perform("x")))
+
+
+async def test_texts_to_embed_pass_the_door_and_wait_in_no_line(tmp_path: Path) -> None:
+    async with running_kernel(tmp_path, script=lambda request: None, places=1) as kernel:
+        waiting = [asyncio.ensure_future(kernel.scheduler.ask(chat(str(n)))) for n in range(3)]
+        reply = await kernel.scheduler.ask(Embed(("a", "bcd"), MODEL))
+        assert (reply.vectors, reply.tokens) == (((1.0,), (3.0,)), 2)
+        (request,) = kernel.engine.embedded
+        assert (request.caller, request.model) == ("operator", MODEL)
+        with pytest.raises(NotFound, match="no model named 'other'"):
+            await kernel.scheduler.ask(Embed(("a",), "other"))
+        await kernel.actor("llm_core").ask(SetCapacity(MODEL, 0, "it is gone"))
+        with pytest.raises(ModelUnavailable, match="it is gone"):
+            await kernel.scheduler.ask(Embed(("a",), MODEL))
+        for call in waiting:
+            call.cancel()

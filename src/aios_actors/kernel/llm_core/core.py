@@ -17,10 +17,12 @@ from aios_actors.actors import Actor, ActorRef, Backoff, Down, MailboxSpec, Repl
 from aios_actors.engine.protocol import Cancel, Event, Forget, Preempt, Submit
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.accounts import Accounts
+from aios_actors.kernel.llm_core.embeddings import EmbeddingRequests
 from aios_actors.kernel.llm_core.link import WorkerLink
 from aios_actors.kernel.llm_core.messages import (
     AwaitReady,
     Capacity,
+    EmbedTexts,
     ForgetAgent,
     Generate,
     ListWorkers,
@@ -30,6 +32,7 @@ from aios_actors.kernel.llm_core.messages import (
     Send,
     Stepped,
     TellCapacity,
+    TextsEmbedded,
     WorkerReady,
     WorkerState,
     WorkerUnfit,
@@ -101,6 +104,7 @@ class LlmCore(Actor):
         # The worker that last ran a conversation and may hold its KV: agent -> conversation -> number of the worker.
         self._homes: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._backoff = Backoff(initial_s=0.5, max_s=10.0)
+        self._embeddings = EmbeddingRequests(self._serving, lambda n, frame: self._pass(self._workers[n], Send(frame)))
         self._ready_waiters: list[Reply[tuple[ModelInfo, ...]]] = []
 
     async def started(self) -> None:
@@ -160,6 +164,21 @@ class LlmCore(Actor):
             reserve=message.reserve,
         )
         self._pass(worker, Send(frame))
+
+    @handler
+    def embed(self, message: EmbedTexts) -> None:
+        """Puts an embedding request on a worker."""
+        self._embeddings.add(message, self.defer())
+
+    @handler
+    def embedded(self, message: TextsEmbedded) -> None:
+        """A worker has answered an embedding request."""
+        request = self._embeddings.answered(message.embedded)
+        if request is not None:
+            self._accounts.charge(self._accounts.of(request.caller), "tokens", message.embedded.tokens)
+
+    def _serving(self, model: str) -> list[int]:
+        return [n for n, w in enumerate(self._workers) if w.spec.name == model and w.info is not None]
 
     def _choose(self, request: Generate) -> int | None:
         """The worker that holds the conversation's KV if it has a place, else the one with the most places."""
@@ -238,6 +257,7 @@ class LlmCore(Actor):
         worker.info, worker.pid = message.info, message.pid
         log.info("worker ready", worker=message.worker, model=message.info.name, sequences=message.info.sequences)
         await self._tell_capacity(worker.spec.name)
+        self._embeddings.serve(worker.spec.name)
         self._answer_waiters()
 
     @handler
@@ -258,6 +278,7 @@ class LlmCore(Actor):
         for running in lost.values():
             self._where.pop(running.request.id, None)
             running.reply.send(Outcome("lost", tuple(running.generated)))
+        self._embeddings.lost(number)
         if worker.error:
             return
         now = self.system.now()
@@ -286,6 +307,8 @@ class LlmCore(Actor):
         workers = [w for w in self._workers if w.spec.name == model]
         hopeless = all(w.error for w in workers)
         error = workers[0].error if hopeless else ""
+        if error:
+            self._embeddings.give_up(model, ModelUnavailable(error))
         await self.system.actor_of("scheduler").send(Capacity(model, sum(w.places for w in workers), error))
 
     def _answer_waiters(self) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import structlog
 
 from aios_actors.actors import Actor, ActorRef, MailboxSpec, handler
-from aios_actors.engine.protocol import Loading, Ping, Pong, Ready, Start, StartFailed, Step
+from aios_actors.engine.protocol import Embedded, Loading, Ping, Pong, Ready, Start, StartFailed, Step
 from aios_actors.engine.spec import WorkerSpec
-from aios_actors.kernel.llm_core.messages import Beat, Send, Stepped, WorkerReady, WorkerUnfit
+from aios_actors.kernel.llm_core.messages import Beat, Send, Stepped, TextsEmbedded, WorkerReady, WorkerUnfit
 from aios_actors.kernel.llm_core.process import WorkerGone, WorkerProcess, open_worker
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,8 @@ class WorkerLink(Actor):
                 match frame:
                     case Step(events):
                         await self._core.send(Stepped(self._worker, events))
+                    case Embedded():
+                        await self._core.send(TextsEmbedded(frame))
                     case Loading(progress):
                         log.debug("worker loads", worker=self._worker, progress=progress)
                     case Ready(model):

@@ -7,8 +7,9 @@ import msgspec
 
 from aios_actors.actors import Message
 from aios_actors.engine.messages import Constraint, Prompt, Sampling
-from aios_actors.engine.protocol import Event, NodeFrame, Result, StartErrorCode
+from aios_actors.engine.protocol import Embedded, Event, NodeFrame, Result, StartErrorCode
 from aios_actors.engine.spec import ModelInfo
+from aios_actors.syscalls.llm import Embeddings
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -61,6 +62,24 @@ class PreemptJob(Message[None], frozen=True):
     """From the scheduler: this generation is to make room now; it ends as "slice". No error if it has just ended."""
 
     id: int
+
+
+class EmbedTexts(Message[Embeddings], frozen=True):
+    """Turn texts into vectors on some worker of `model`.
+
+    Attributes:
+        id: number of the syscall; of the same numbers as those of `Generate`.
+        caller: name of the agent.
+        model: name of the model.
+        texts: what to embed.
+
+    Errors: EmbeddingFailed, ModelUnavailable.
+    """
+
+    id: int
+    caller: str
+    model: str
+    texts: tuple[str, ...]
 
 
 class Capacity(Message[None], frozen=True):
@@ -135,6 +154,12 @@ class Stepped(Message[None], frozen=True):
 
     worker: int
     events: tuple[Event, ...]
+
+
+class TextsEmbedded(Message[None], frozen=True):
+    """From a link: its worker has answered an embedding request."""
+
+    embedded: Embedded
 
 
 class Restart(Message[None], frozen=True):

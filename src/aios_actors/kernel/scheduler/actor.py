@@ -19,7 +19,7 @@ from aios_actors.engine.protocol import Result
 from aios_actors.kernel.access import Check
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.context import Forget, Latest, Load, Save
-from aios_actors.kernel.llm_core.messages import Capacity, Generate, Outcome, PreemptJob, TellCapacity
+from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate, Outcome, PreemptJob, TellCapacity
 from aios_actors.kernel.scheduler.job import Job, estimated_tokens
 from aios_actors.kernel.scheduler.line import Line, Turn
 from aios_actors.kernel.scheduler.messages import SetPolicy
@@ -35,7 +35,7 @@ from aios_actors.syscalls.errors import (
     ModelUnavailable,
     NotFound,
 )
-from aios_actors.syscalls.llm import Chat, ChatReply
+from aios_actors.syscalls.llm import Chat, ChatReply, Embed
 
 log = structlog.get_logger(__name__)
 
@@ -141,6 +141,14 @@ class Scheduler(KernelActor):
         self._accounts.note(caller, "waiting")
         line.policy.add(ticket)
         self._dispatch(line)
+
+    @handler
+    async def embed(self, call: Embed) -> None:
+        """Passes texts on to be embedded; they wait in no line, because a worker computes them between its steps."""
+        caller = await self._check(call)
+        if error := self._line(call.model).error:
+            raise ModelUnavailable(error)
+        self.forward(self._service("llm_core"), EmbedTexts(self.request_id, caller, call.model, call.texts))
 
     def _line(self, model: str) -> Line:
         line = self._lines.get(model)
