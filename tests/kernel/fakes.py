@@ -173,7 +173,7 @@ async def running_kernel(
     accounts = Accounts(events.append, config.run.budget)
     async with ActorSystem("test", supervision=KERNEL) as system:
         kinds = {
-            name: _kind(system, name, cls, (entries or {}).get(name, AgentConfig(class_="test:Test")))
+            name: kind_of(system, name, cls, (entries or {}).get(name, AgentConfig(class_="test:Test")))
             for name, cls in (agents or {}).items()
         }
         own = [each for cls in (agents or {}).values() for each in cls.tools if isinstance(each, Tool)]
@@ -185,7 +185,8 @@ async def running_kernel(
         yield TestKernel(system, engine, events)
 
 
-def _kind(system: ActorSystem, name: str, cls: type[Agent], entry: AgentConfig) -> AgentKind:
+def kind_of(system: ActorSystem, name: str, cls: type[Agent], entry: AgentConfig) -> AgentKind:
+    """What the host makes agents of a class from."""
     names = (each if isinstance(each, str) else each.name for each in cls.tools)
     tools = entry.tools if entry.tools is not None else tuple(names)
 

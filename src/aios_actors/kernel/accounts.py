@@ -149,8 +149,9 @@ class Accounts:
     def grant(self, account: Account, wanted: int) -> int:
         """Lets a call generate tokens: as many as wanted, or half of what is left where that is less.
 
-        Half, so that others of the same budget can go on at the same time; at least one, so that each does. What was
-        granted is to be given back by `take_back` when the turn is over, and what was used of it charged.
+        Half, so that others of the same budget can go on at the same time. None, while others under way may still use
+        all that is left. What was granted is to be given back by `take_back` when the turn is over, and what was used
+        of it charged.
 
         Raises:
             BudgetExceeded: all tokens of a budget are used.
@@ -161,7 +162,8 @@ class Accounts:
             if limit is not None:
                 if each.used["tokens"] >= limit:
                     raise BudgetExceeded(each.agent, "tokens", each.used["tokens"], limit)
-                granted = min(granted, max((limit - each.used["tokens"] - each.granted) // 2, 1))
+                left = max(limit - each.used["tokens"] - each.granted, 0)
+                granted = min(granted, left - left // 2)
         for each in account.chain():
             each.granted += granted
         return granted
@@ -170,6 +172,11 @@ class Accounts:
         """A turn is over."""
         for each in account.chain():
             each.granted -= granted
+
+    def take_back_all(self) -> None:
+        """No turn is under way: a scheduler begins."""
+        for each in (self.run, *self._accounts.values()):
+            each.granted = 0
 
     def out_of_time(self, account: Account, now: float) -> BudgetExceeded | None:
         """The error of whose seconds are over, if there is one."""

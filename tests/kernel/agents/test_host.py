@@ -114,6 +114,14 @@ async def test_a_circle_of_waiting_is_refused_with_the_circle(tmp_path: Path) ->
             await kernel.scheduler.ask(AskAgent("a", "b a"))
 
 
+async def test_a_pool_whose_members_all_wait_for_the_pool_is_refused(tmp_path: Path) -> None:
+    entries = {"a": entry(count=2, delegates=["a"])}
+    async with running_kernel(tmp_path, {"a": Asker}, entries=entries) as kernel:
+        both = await asyncio.gather(*(run(kernel, "a", "a a a", n) for n in range(2)))
+        assert any("already waits for it: a-" in finished.error for finished in both)
+        assert (await run(kernel, "a", "a echo")).error, "the pool works again"
+
+
 async def test_a_pool_with_a_free_member_is_no_circle(tmp_path: Path) -> None:
     entries = {"a": entry(delegates=["a", "echo"], count=2)}
     async with running_kernel(tmp_path, {"a": Asker, "echo": Echo}, entries=entries) as kernel:

@@ -5,7 +5,7 @@ which it made them. An agent that asks another waits for it; an ask that would c
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -23,6 +23,7 @@ from aios_actors.kernel.access import AgentRights, Register, Unregister
 from aios_actors.kernel.accounts import Account, Accounts
 from aios_actors.kernel.agents.messages import AgentKind, EndTasks, Finished, RefuseTasks, RunTask
 from aios_actors.kernel.agents.pool import Assignment, Hosted, Pool
+from aios_actors.kernel.agents.waits import Waits
 from aios_actors.kernel.context import ForgetOwner
 from aios_actors.kernel.llm_core import ForgetAgent
 from aios_actors.kernel.service import KernelActor
@@ -44,6 +45,7 @@ class AgentHost(KernelActor):
         self._accounts = accounts
         self._pools = {name: Pool(kind) for name, kind in kinds.items()}
         self._agents: dict[str, Hosted] = {}
+        self._waits = Waits(self._members)
         self._refusing = False
 
     async def started(self) -> None:
@@ -71,7 +73,9 @@ class AgentHost(KernelActor):
         """Queues a task that one agent has for another."""
         caller = self.caller
         self._refuse_cycle(caller, call.agent)
-        self._assign(call.agent, Assignment(call.task, self.defer(), asker=caller))
+        assignment = Assignment(call.task, self.defer(), asker=caller, target=call.agent)
+        self._waits.add(assignment)
+        self._assign(call.agent, assignment)
 
     def _assign(self, target: str, assignment: Assignment) -> None:
         """To an agent by its name, or to any of a kind."""
@@ -94,10 +98,18 @@ class AgentHost(KernelActor):
         assignment = self._pools[hosted.kind.name].take(hosted)
         if assignment is not None:
             assignment.task = self.start_task(self._work(hosted, assignment), name=f"work-{hosted.name}")
-            assignment.reply.on_cancel(assignment.task.cancel)
+            assignment.reply.on_cancel(lambda: self._abandon(hosted, assignment))
+
+    def _abandon(self, hosted: Hosted, assignment: Assignment) -> None:
+        """Nobody waits for a task any more. One whose first step is still to come ends without a trace in `_work`."""
+        assert assignment.task is not None, "it has been begun"
+        assignment.task.cancel()
+        if not assignment.begun:
+            self._end_work(hosted, "cancelled")
 
     async def _work(self, hosted: Hosted, assignment: Assignment) -> None:
         """One task on one agent, from its start to its reply."""
+        assignment.begun = True
         now, accounts = self.system.now(), self._accounts
         account = accounts.begin(hosted.name, hosted.kind.config, now, assignment.number, assignment.asker)
         end = account.end()
@@ -126,6 +138,7 @@ class AgentHost(KernelActor):
         """The agent's task is over: its account is closed, its children end, and it takes the next task."""
         hosted.busy = None
         self._end_children(hosted)
+        self._waits.forget(hosted.name)
         account = self._accounts.end(hosted.name, error)
         if hosted.name in self._agents:
             self._next(hosted)
@@ -155,21 +168,18 @@ class AgentHost(KernelActor):
                 assignment.reply.fail(AgentFailed(f"agent {child.name!r} has ended with the task it was made for"))
         hosted.children.clear()
 
+    def _members(self, target: str) -> Collection[str]:
+        """Names of the agents that a task for this agent or kind can go to."""
+        if target in self._agents:
+            return (target,)
+        pool = self._pools.get(target)
+        return [hosted.name for hosted in pool.members] if pool else ()
+
     def _refuse_cycle(self, caller: str, target: str) -> None:
         """Raises WaitCycle if every agent that could do the task already waits, directly or not, for the caller."""
-        chain = self._askers(caller)
-        pool = self._pools.get(target)
-        could = {target} if target in self._agents else {hosted.name for hosted in pool.members} if pool else set()
-        if could and could <= set(chain):
-            circle = " -> ".join((*reversed(chain[: max(map(chain.index, could)) + 1]), target))
+        if way := self._waits.circle(caller, target):
+            circle = " -> ".join((*way, target))
             raise WaitCycle(f"agent {caller!r} cannot ask {target!r}, which already waits for it: {circle}")
-
-    def _askers(self, agent: str) -> list[str]:
-        """The agent, the one that waits for it, the one that waits for that, and so on."""
-        chain = [agent]
-        while (hosted := self._agents.get(chain[-1])) and hosted.busy and hosted.busy.asker:
-            chain.append(hosted.busy.asker)
-        return chain
 
     @handler
     async def spawn_agent(self, call: SpawnAgent) -> str:
@@ -211,4 +221,4 @@ class AgentHost(KernelActor):
                 work.reply.fail(error)
             else:
                 work.reply.send(Finished(hosted.name, None, str(error), self._accounts.of(hosted.name)))
-            work.task.cancel()
+            self._abandon(hosted, work)

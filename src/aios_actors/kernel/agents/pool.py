@@ -18,15 +18,21 @@ class Assignment:
         input: what to do.
         reply: the asker's reply slot.
         asker: name of the agent that waits for the answer; "" for the node.
+        target: whom the asker named, an agent or a kind.
+        worker: name of the agent that works on it; "" while none does.
         number: its number in the run; None for a task from another agent.
         task: what awaits the agent's answer, while it works.
+        begun: whether that has made its first step.
     """
 
     input: Any
     reply: Reply[Any]
     asker: str = ""
+    target: str = ""
+    worker: str = ""
     number: int | None = None
     task: asyncio.Task[None] | None = None
+    begun: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -73,7 +79,7 @@ class Pool:
         while queue := hosted.queue or shared:
             assignment = queue.popleft()
             if not assignment.reply.done:
-                hosted.busy = assignment
+                hosted.busy, assignment.worker = assignment, hosted.name
                 self._idle.pop(hosted, None)
                 return assignment
         if not hosted.parent:

@@ -28,6 +28,7 @@ from aios_actors.kernel.service import KernelActor
 from aios_actors.syscalls import agent, context, memory, storage, tool
 from aios_actors.syscalls.base import Syscall
 from aios_actors.syscalls.errors import (
+    BudgetExceeded,
     Busy,
     DeadlineInfeasible,
     GenerationFailed,
@@ -72,7 +73,10 @@ class Scheduler(KernelActor):
         self._policies = policies
         self._lines = {model: Line(config, find_policy(name)(config)) for model, name in policies.items()}
         self._jobs: dict[int, Job] = {}
+        # Those that have to wait until calls under way have left something of their budget.
+        self._aside: dict[int, Job] = {}
         self._accounts = accounts
+        self._accounts.take_back_all()
 
     async def started(self) -> None:
         """Asks for the workers' places; those of workers that become ready later are told anyhow."""
@@ -203,33 +207,65 @@ class Scheduler(KernelActor):
         """The workers of a model have become more or fewer."""
         line = self._lines[message.model]
         line.places, line.error = message.places, message.error
+        others = self._readmit() if line.error else []
         if line.error:
             for ticket in line.drain(self.system.now()):
                 self._fail(self._jobs[ticket.id], ModelUnavailable(line.error))
-        self._dispatch(line)
+        for each in (line, *others):
+            self._dispatch(each)
 
     def _cancel(self, job: Job) -> None:
         """Nobody waits for the job any more: it leaves the line, or its worker, which is told through its task."""
         self._forget(job)
+        self._aside.pop(job.id, None)
         if job.line.leave(job.ticket, self.system.now()) and job.task is not None:
             job.task.cancel()
-            self._dispatch(job.line)
+            self._end_turn(job)
 
     def _dispatch(self, line: Line) -> None:
         """Gives the free places away, and one more if a running call is to make room."""
         while (ticket := line.take(self.system.now())) is not None:
             job = self._jobs[ticket.id]
-            job.task = self.start_task(self._run(job), name=f"job-{job.id}")
+            if self._grant(job):
+                job.task = self.start_task(self._run(job), name=f"job-{job.id}")
         if (victim := line.urge()) is not None and self._jobs[victim.id].on_worker:
             self._service("llm_core").tell(PreemptJob(victim.id))
 
+    def _grant(self, job: Job) -> bool:
+        """Sets aside what a turn may use of its budgets. False if it has to wait for that, or has failed."""
+        now = self.system.now()
+        job.wanted = max(job.call.sampling.max_tokens - job.ticket.generated, 1)
+        try:
+            job.granted = self._accounts.grant(job.account, job.wanted)
+        except BudgetExceeded as error:
+            job.line.leave(job.ticket, now)
+            self._fail(job, error)
+            return False
+        if job.granted == 0:
+            job.line.step_aside(job.ticket, now)
+            self._aside[job.id] = job
+        return job.granted > 0
+
+    def _end_turn(self, job: Job) -> None:
+        """Gives back what a turn did not use of its budgets, and its place: others go on."""
+        job.on_worker = False
+        self._accounts.take_back(job.account, job.granted)
+        job.granted = 0
+        lines = self._readmit()
+        for line in (job.line, *lines):
+            self._dispatch(line)
+
+    def _readmit(self) -> list[Line]:
+        """Calls that waited for something of their budget join their lines again, which are returned."""
+        aside, self._aside = self._aside, {}
+        for job in aside.values():
+            job.line.policy.add(job.ticket)
+        return [line for line in self._lines.values() if any(job.line is line for job in aside.values())]
+
     async def _run(self, job: Job) -> None:
         """One turn of a job on a worker, and what follows from how it ended."""
-        granted = 0
         try:
-            wanted = max(job.call.sampling.max_tokens - job.ticket.generated, 1)
-            granted = self._accounts.grant(job.account, wanted)
-            request = await self._request(job, granted if granted < wanted else 0)
+            request = await self._request(job)
             if job.line.leaving == job.id:  # asked to make room before it was handed over
                 outcome = Outcome("no_place", request.generated)
             else:
@@ -240,16 +276,10 @@ class Scheduler(KernelActor):
             self._fail(job, error)
         else:
             self._settle(job, outcome)
-        finally:
-            job.on_worker = False
-            self._accounts.take_back(job.account, granted)
-        self._dispatch(job.line)
+        self._end_turn(job)
 
-    async def _request(self, job: Job, most: int) -> Generate:
-        """What the LLM core is asked for: the call itself, or what is left of it after a switch.
-
-        `most`: tokens that it may generate in this turn; 0 for as many as its policy lets it.
-        """
+    async def _request(self, job: Job) -> Generate:
+        """What the LLM core is asked for: the call itself, or what is left of it after a switch."""
         call, generated = job.call, tuple[int, ...]()
         if job.switched:
             kept = await self._service("context").ask(Load(job.name))
@@ -259,7 +289,7 @@ class Scheduler(KernelActor):
             split = len(kept.tokens) - kept.generated
             job.prompt, generated = TokenPrompt(kept.tokens[:split], call.tools), kept.tokens[split:]
             job.ticket.generated = len(generated)
-        slice = job.line.policy.slice(job.ticket)
+        slice, most = job.line.policy.slice(job.ticket), job.granted if job.granted < job.wanted else 0
         return Generate(
             id=job.id,
             caller=job.caller,
@@ -280,8 +310,9 @@ class Scheduler(KernelActor):
         line, now = job.line, self.system.now()
         if outcome.finish == "no_place":
             if line.leaving != job.id:
-                # A worker died a moment ago, and the news of it is on the way here.
+                # A worker died a moment ago, or one that was cancelled has not left its worker yet.
                 line.places = len(line.running) - 1
+                self._service("llm_core").tell(TellCapacity())
             line.back(job.ticket, now, None, lost=True)
             return
         turn = self._take_in(job, outcome)

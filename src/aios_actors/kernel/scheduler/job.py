@@ -26,6 +26,8 @@ class Job:
         call: the syscall.
         reply: the agent's reply slot.
         prompt: what a worker is to continue; as tokens, once a worker has told them.
+        wanted: tokens that it would generate at most, when its turn began.
+        granted: those of them that its budgets allow in this turn.
         on_worker: whether the LLM core has it.
         queue_s: seconds that it waited on workers before they began.
         tokens_in, tokens_cached: of its first dispatch that told them.
@@ -40,6 +42,8 @@ class Job:
     call: Chat
     reply: Reply[ChatReply]
     prompt: Prompt
+    wanted: int = 0
+    granted: int = 0
     on_worker: bool = False
     queue_s: float = 0.0
     tokens_in: int = 0

@@ -87,6 +87,11 @@ class Line:
         weight = 1.0 - FADING if self.service_s else 1.0
         self.service_s += weight * (ticket.ran - self.service_s)
 
+    def step_aside(self, ticket: Ticket, now: float) -> None:
+        """The call has to wait for something else than a place, and joins the line again when that is there."""
+        self._end_turn(ticket, now, None)
+        ticket.waits_since = now
+
     def leave(self, ticket: Ticket, now: float) -> bool:
         """The call is cancelled. Whether it had a place."""
         if ticket.id in self.running:
