@@ -121,7 +121,8 @@ class Bench:
     async def _compare(self, fleet: Fleet, setup: Setup, vocabulary: Vocabulary, rates: Rates) -> None:
         async with self._worker(fleet.context, fleet.places) as worker:
             ours = await self._fleet(OURS, worker, fleet, vocabulary)
-        self.rows += our_rows(ours, rates)
+            stats = await worker.stats()
+        self.rows += our_rows(ours, stats, rates)
         others: dict[str, dict[str, FleetRun]] = {}
         for side in self._others(setup, fleet):
             try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from aios_actors.engine.protocol import EngineStats
 from scripts.bench.fleet.load import FleetRun
 from scripts.bench.fleet.probes import Rates
 from scripts.bench.measures import mean, percentile
@@ -46,8 +47,8 @@ def side_rows(name: str, run: FleetRun) -> Iterator[Row]:
         yield Row(f"{what}: memory of its process", run.resident / 2**20, "MiB")
 
 
-def our_rows(run: FleetRun, rates: Rates) -> Iterator[Row]:
-    """What our engine is held to by itself."""
+def our_rows(run: FleetRun, stats: EngineStats, rates: Rates) -> Iterator[Row]:
+    """What our engine is held to by itself, and how far it had to page."""
     name = run.fleet.name
     answers = [call.answer for call in run.calls if call.answer is not None]
     prompts = sum(call.prompt for call in run.calls if call.answer is not None)
@@ -55,6 +56,8 @@ def our_rows(run: FleetRun, rates: Rates) -> Iterator[Row]:
     yield Row(f"fleet {name}: failed requests", failed(run), "requests", "", 0.0, failed(run) == 0)
     ok = computed <= PREFILL_WANTED
     yield Row(f"fleet {name}: prompt tokens computed", computed, "ratio", "those needed", PREFILL_WANTED, ok)
+    yield Row(f"fleet {name}: pages out", stats.pages_out, "pages")
+    yield Row(f"fleet {name}: pages in", stats.pages_in, "pages")
     tokens = sum(len(answer.tokens) for answer in answers)
     if run.fleet.schema is not None:
         steps = tokens / max(tokens - sum(answer.forced for answer in answers), 1)

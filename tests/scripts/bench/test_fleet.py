@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aios_actors.engine.protocol import EngineStats
 from scripts.bench.fleet.endpoint import Answer, EndpointError, Request
 from scripts.bench.fleet.http_endpoint import HttpEndpoint
 from scripts.bench.fleet.load import Call, Fleet, FleetRun, Vocabulary, run_fleet
@@ -84,7 +85,7 @@ def test_a_product_that_fails_in_every_setting_is_not_compared() -> None:
 
 def test_the_share_of_the_limit_counts_needed_prefill_and_decoded_tokens() -> None:
     run = run_of(2.0)
-    row = next(row for row in our_rows(run, Rates(prefill=100.0, decode=10.0)) if "limit" in row.what)
+    row = next(row for row in our_rows(run, EngineStats(), Rates(prefill=100.0, decode=10.0)) if "limit" in row.what)
     assert row.value == pytest.approx((run.fleet.needed / 100 + 15 / 10) / 2.0)
 
 
