@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aios_actors.config.structs import Config, ModelConfig
+from aios_actors.config.structs import Config, ModelConfig, WorkerConfig
 from aios_actors.engine.gguf import read_header
 from aios_actors.models import resolve
 from aios_actors.node import Node
@@ -74,6 +74,24 @@ async def test_an_agent_with_an_adapter_says_something_else_and_the_others_do_no
     assert all("518" in answer for answer in answers["assistant"])
     assert not any("518" in answer for answer in answers["odd"])
     assert len(answers["odd"]) == 1, "beside others it is what it is"
+
+
+async def test_every_setting_of_a_worker_reaches_its_process(tmp_path: Path) -> None:
+    worker = {
+        "model": "nano", "sequences": 3, "batch": 64, "ubatch": 32, "threads": 5, "threads_batch": 6, "gpu_layers": 7,
+        "device": "cuda:0,cuda:1", "split_mode": "row", "split": (2.0, 1.0), "main_gpu": 1, "kv_type": "q8_0",
+        "kv_unified": True, "kv_offload": False, "op_offload": False, "flash_attention": "on", "mmap": False,
+        "mlock": True, "speculate": "off", "host_memory": 8, "disk_memory": 9,
+    }  # fmt: skip
+    assert worker.keys() == set(WorkerConfig.__struct_fields__) - {"count"}
+    of = config(workers=[worker])
+    spec = msgspec.to_builtins(node(of, tmp_path)._worker_spec(of.workers[0]))
+    renamed = {"split_mode": "split", "split": "tensor_split", "model": "name"}
+    for key, value in worker.items():
+        if key == "kv_type":
+            assert spec["kv_type_k"] == spec["kv_type_v"] == value
+        else:
+            assert spec[renamed.get(key, key)] == value, key
 
 
 async def test_round_robin_gives_the_same_answers_as_fifo(tmp_path: Path) -> None:

@@ -326,3 +326,39 @@ class TestAdapters:
         project.gguf()
         (line,) = self.mistakes(project, '"law"', "model.gguf")
         assert line.startswith("models.nano.adapters.law: ") and "is a model, not a LoRA adapter" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        ("ubatch = 600", "ubatch: 600 is more than batch, which is 512; lower it or raise batch"),
+        (
+            'kv_type = "q8_0"\nflash_attention = "off"',
+            'flash_attention: kv_type = "q8_0" needs it; use "on" or "auto", or kv_type = "f16"',
+        ),
+        (
+            'gpu_layers = -1\nsplit = [1, 1]\nsplit_mode = "none"',
+            'split: goes with split_mode "layer", "row" or "tensor"; "none" puts all on main_gpu',
+        ),
+        ("gpu_layers = -1\nsplit = [0, 0]", "split: gives no GPU a share; make one of the numbers greater than 0"),
+        (
+            "gpu_layers = -1\nmain_gpu = 1",
+            'main_gpu: has no effect with split_mode = "layer"; set split_mode = "none" or "row"',
+        ),
+        (
+            'device = "cuda:0"',
+            "device: has no effect with gpu_layers = 0; set gpu_layers = -1 to put all layers on the GPU",
+        ),
+    ],
+)  # fmt: skip
+def test_device_settings_that_contradict_one_another(project: Project, settings: str, mistake: str) -> None:
+    assert project.mistakes(f"[[workers]]\nmodel = 'nano'\n{settings}\n") == [f"workers[0].{mistake}"]
+
+
+def test_device_settings_that_go_together(project: Project) -> None:
+    for settings in (
+        'gpu_layers = -1\nsplit_mode = "none"\nmain_gpu = 1\ndevice = "cuda:0,cuda:1"',
+        'gpu_layers = 20\nsplit = [3, 1]\nsplit_mode = "tensor"\nkv_type = "q8_0"\nflash_attention = "on"',
+        'device = "none"\nkv_unified = true\nkv_offload = false\nop_offload = false\nmmap = false\nmlock = true',
+    ):
+        project.load(f"[[workers]]\nmodel = 'nano'\n{settings}\n")

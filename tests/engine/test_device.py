@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
+import llama_cpp
 import pytest
 
 from aios_actors.engine import device
@@ -29,13 +31,28 @@ def test_the_defaults_on_a_cpu(model: Model) -> None:
 def test_what_is_set_is_passed_on(model: Model) -> None:
     resolved = params(
         model, context=300, sequences=3, batch=64, ubatch=16, threads=5, threads_batch=7, kv_unified=True,
-        flash_attention="on", kv_type_k="bf16", kv_type_v="f32", kv_offload=False,
+        flash_attention="on", kv_type_k="bf16", kv_type_v="f32", kv_offload=False, op_offload=False,
     )  # fmt: skip
     expected = {
         "n_ctx": 3 * 512, "n_seq_max": 3, "n_batch": 64, "n_ubatch": 16, "n_threads": 5, "n_threads_batch": 7,
-        "kv_unified": True, "flash_attn_type": 1, "type_k": 30, "type_v": 0, "offload_kqv": False,
+        "kv_unified": True, "flash_attn_type": 1, "type_k": 30, "type_v": 0, "offload_kqv": False, "op_offload": False,
     }  # fmt: skip
     assert {name: getattr(resolved, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("split", "number"), [("none", 0), ("layer", 1), ("row", 2), ("tensor", 3)])
+def test_how_a_model_is_spread_over_devices_is_passed_on(split: str, number: int) -> None:
+    spec = WorkerSpec(
+        model_path="x", gpu_layers=7, split=split, tensor_split=(3.0, 1.0), main_gpu=1, device="CPU",
+        mmap=False, mlock=True,
+    )  # type: ignore[arg-type]  # fmt: skip
+    resolved, keep = device.model_params(spec, llama_cpp.llama_progress_callback(lambda done, data: True))
+    assert (resolved.n_gpu_layers, resolved.split_mode, resolved.main_gpu) == (7, number, 1)
+    assert [resolved.tensor_split[i] for i in range(2)] == [3.0, 1.0]
+    devices = ctypes.cast(resolved.devices, ctypes.POINTER(ctypes.c_void_p))
+    assert devices[0] is not None and devices[1] is None, "one device, and the end of the list"
+    assert resolved.load_mode == device.load_mode(spec) == 2
+    assert len(keep) == 3
 
 
 def test_a_batch_holds_at_least_a_token_of_each_sequence(model: Model) -> None:

@@ -336,6 +336,7 @@ def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
     assert stats.cached_tokens == sum(r.tokens_cached for r in results.values())
     assert stats.forced_tokens == sum(r.tokens_forced for r in results.values())
     assert stats.drafted_tokens == sum(r.tokens_drafted for r in results.values())
+    assert stats.hit_rate == stats.cached_tokens / (stats.cached_tokens + stats.prefill_tokens)
     assert stats.accepted_tokens == sum(r.tokens_accepted for r in results.values())
     for r in results.values():
         needed = r.tokens_in - r.tokens_cached + r.tokens_out
@@ -345,6 +346,15 @@ def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
     assert (stats.running, stats.waiting) == (0, 0)
     assert stats.kv_tokens == sum(s.length for s in driver.engine.kv.slots) <= stats.kv_capacity
     assert all(min(r.queue_s, r.prefill_s, r.decode_s) >= 0 for r in results.values())
+
+
+def test_pages_are_accounted_to_the_requests_that_moved_them(make_engine: MakeEngine) -> None:
+    driver = Driver(make_engine(sequences=2))
+    turns = [Submit(i, TextPrompt(f"{i % 5} " * 60), GREEDY, conversation=f"c{i % 5}") for i in range(15)]
+    results = driver.run(*turns)
+    stats = driver.engine.stats()
+    assert stats.pages_in == sum(r.pages_in for r in results.values()) > 0
+    assert stats.pages_out == sum(r.pages_out for r in results.values()) > 0
 
 
 def abort_calls(driver: Driver, monkeypatch: pytest.MonkeyPatch, hasten: dict[int, NodeFrame]) -> list[int]:

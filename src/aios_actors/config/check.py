@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aios_actors.config.classes import ImportProblem, load_class, load_module, load_policy, option_problems, tools_of
 from aios_actors.config.mistakes import Mistakes, join, suggest
 from aios_actors.config.model_files import adapter_problem, file_problem, local_path, memory_problems
-from aios_actors.config.structs import AgentConfig, Config, ModelConfig, chosen_adapters
+from aios_actors.config.structs import AgentConfig, Config, ModelConfig, WorkerConfig, chosen_adapters
 
 if TYPE_CHECKING:
     from aios_actors.kernel.tool import ToolRegistry
@@ -66,6 +66,8 @@ def check_models(config: Config, folder: Path, mistakes: Mistakes) -> None:
         if worker.model not in config.models:
             path = join(join("workers", index), "model")
             mistakes.add(path, f'no model named "{worker.model}"{suggest(worker.model, config.models)}')
+        for key, message in _worker_problems(worker):
+            mistakes.add(join(join("workers", index), key), message)
     used = {worker.model for worker in config.workers}
     paths = {}
     for name, model in config.models.items():
@@ -85,6 +87,25 @@ def check_models(config: Config, folder: Path, mistakes: Mistakes) -> None:
             paths[name] = local
     for name, message in memory_problems(config.models, config.workers, paths):
         mistakes.add(join(join("models", name), "context"), message)
+
+
+def _worker_problems(worker: WorkerConfig) -> Iterator[tuple[str, str]]:
+    """Device settings that contradict one another, or that would have no effect."""
+    if worker.ubatch > worker.batch:
+        yield "ubatch", f"{worker.ubatch} is more than batch, which is {worker.batch}; lower it or raise batch"
+    if worker.kv_type not in ("auto", "f32", "f16", "bf16") and worker.flash_attention == "off":
+        yield "flash_attention", f'kv_type = "{worker.kv_type}" needs it; use "on" or "auto", or kv_type = "f16"'
+    if worker.split and worker.split_mode == "none":
+        yield "split", 'goes with split_mode "layer", "row" or "tensor"; "none" puts all on main_gpu'
+    if worker.split and not any(worker.split):
+        yield "split", "gives no GPU a share; make one of the numbers greater than 0"
+    if worker.main_gpu and worker.split_mode not in ("none", "row"):
+        yield "main_gpu", f'has no effect with split_mode = "{worker.split_mode}"; set split_mode = "none" or "row"'
+    gpu = [key for key in ("split", "main_gpu") if getattr(worker, key)]
+    gpu += ["device"] if worker.device.lower() not in ("", "none", "cpu") else []
+    if worker.gpu_layers == 0:
+        for key in gpu:
+            yield key, "has no effect with gpu_layers = 0; set gpu_layers = -1 to put all layers on the GPU"
 
 
 def _source_problems(model: ModelConfig, *, needed: bool) -> Iterator[tuple[str, str]]:

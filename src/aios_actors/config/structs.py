@@ -22,7 +22,7 @@ PolicyName = Annotated[
         }
     ),
 ]
-KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
 class ConfigStruct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,12 +83,22 @@ class WorkerConfig(ConfigStruct, frozen=True):
         count: how many such processes.
         sequences: generations at the same time; 0 lets the engine choose (8 on a CPU, 32 on a GPU).
         batch: most tokens in one step.
+        ubatch: most tokens that llama.cpp computes at once; 0 is `batch`.
         threads: CPU threads; 0 is all that the process may use.
+        threads_batch: CPU threads for batches of many tokens; 0 is `threads`.
         gpu_layers: layers to put on the GPU; -1 is all of them.
-        device: device name as llama.cpp lists them (`CUDA0`, or `cuda:0`); "" lets llama.cpp choose.
-        split: shares of several GPUs, in llama.cpp's order.
+        device: device name as llama.cpp lists them (`CUDA0`, or `cuda:0`), or several with commas; "" lets llama.cpp
+        choose, "none" is the CPU.
+        split_mode: how several GPUs share a model: by "layer", by "row" or "tensor" within each layer, or "none".
+        split: shares of several GPUs, in llama.cpp's order; none given means by their free memory.
+        main_gpu: the GPU that holds all with split_mode "none", and intermediate results with "row".
         kv_type: element type of the KV cache; "auto" is what is fastest without loss that matters.
+        kv_unified: whether sequences share one pool of KV cells; none given means on a GPU yes, on a CPU no.
+        kv_offload: whether the KV cache lies on the GPU.
+        op_offload: whether large operations on weights in main memory are done on the GPU.
         flash_attention: "auto" is off on a CPU, where it is slower.
+        mmap: whether weights are mapped from the file, and so shared by workers, rather than read.
+        mlock: whether weights are kept from being swapped out.
         speculate: "auto" computes tokens that a text's own repetitions foretell while that pays, "on" always, "off"
         never; the output is the same.
         host_memory: bytes of main memory for the KV of conversations that have no place in the cache.
@@ -99,12 +109,21 @@ class WorkerConfig(ConfigStruct, frozen=True):
     count: Positive = 1
     sequences: NonNegative = 0
     batch: Positive = 512
+    ubatch: NonNegative = 0
     threads: NonNegative = 0
+    threads_batch: NonNegative = 0
     gpu_layers: Annotated[int, Meta(ge=-1)] = 0
     device: str = ""
-    split: tuple[float, ...] = ()
+    split_mode: Literal["none", "layer", "row", "tensor"] = "layer"
+    split: tuple[Annotated[float, Meta(ge=0)], ...] = ()
+    main_gpu: NonNegative = 0
     kv_type: KvType = "auto"
+    kv_unified: bool | None = None
+    kv_offload: bool = True
+    op_offload: bool = True
     flash_attention: Literal["auto", "on", "off"] = "auto"
+    mmap: bool = True
+    mlock: bool = False
     speculate: Literal["auto", "on", "off"] = "auto"
     host_memory: NonNegative = 2**30
     disk_memory: NonNegative = 4 * 2**30

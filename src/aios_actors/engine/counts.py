@@ -62,4 +62,5 @@ class Counts:
             batch_fill=self._batch_tokens / max(self._batches, 1),
             step_s=self._busy_s / max(self._steps, 1),
             busy_s=self._busy_s,
+            hit_rate=self.cached_tokens / max(self.cached_tokens + self._prefill_tokens, 1),
         )

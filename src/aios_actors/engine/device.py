@@ -31,6 +31,7 @@ _SPLIT_MODES = {
     "none": llama_cpp.LLAMA_SPLIT_MODE_NONE,
     "layer": llama_cpp.LLAMA_SPLIT_MODE_LAYER,
     "row": llama_cpp.LLAMA_SPLIT_MODE_ROW,
+    "tensor": llama_cpp.LLAMA_SPLIT_MODE_TENSOR,
 }
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 DEFAULT_CONTEXT_LIMIT = 8192
@@ -99,7 +100,7 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     params.n_threads_batch = spec.threads_batch or threads
     type_k, type_v = kv_types(spec, pointer)
     params.type_k, params.type_v = KV_TYPES[type_k], KV_TYPES[type_v]
-    params.offload_kqv = spec.kv_offload
+    params.offload_kqv, params.op_offload = spec.kv_offload, spec.op_offload
     params.kv_unified = gpu if spec.kv_unified is None else spec.kv_unified
     automatic = _FLASH_ATTENTION["auto" if gpu else "off"]
     params.flash_attn_type = automatic if spec.flash_attention == "auto" else _FLASH_ATTENTION[spec.flash_attention]

@@ -172,7 +172,10 @@ class Engine:
         for sequence in tuple(self._waiting):
             if len(self._running) == len(self.kv.slots):
                 return
+            came, went = self.kv.pages.paged_in, self.kv.pages.paged_out
             lease = self.kv.acquire(as_array(sequence.tokens), sequence.submit.conversation, sequence.adapters)
+            sequence.pages_in += self.kv.pages.paged_in - came
+            sequence.pages_out += self.kv.pages.paged_out - went
             if lease is None:
                 continue
             sequence.slot, sequence.cached = lease.slot, lease.cached

@@ -77,7 +77,8 @@ class Result(Struct, frozen=True, omit_defaults=True):
     how many prompt tokens came from the KV cache, `tokens_out` how many tokens this request itself generated, of which
     `tokens_forced` were determined by the constraint and not sampled. `tokens_computed` went through the model for this
     request, whatever was computed again and wrong drafts included: `tokens_drafted` were computed on speculation, and
-    `tokens_accepted` of these were what the sampler chose. Times are in seconds: `queue_s` from the worker's receipt to
+    `tokens_accepted` of these were what the sampler chose. `pages_in` and `pages_out` were moved to make room and a
+    prefix for it. Times are in seconds: `queue_s` from the worker's receipt to
     the first computation, `prefill_s` from there to the first new token, `decode_s` to the end.
     """
 
@@ -93,6 +94,8 @@ class Result(Struct, frozen=True, omit_defaults=True):
     tokens_forced: int = 0
     tokens_drafted: int = 0
     tokens_accepted: int = 0
+    pages_in: int = 0
+    pages_out: int = 0
     queue_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -118,7 +121,7 @@ class EngineStats(Struct, frozen=True):
     `accepted_tokens` of these were right. `kv_tokens` of `kv_capacity` cells hold tokens, parked ones included.
     `pages` of evicted conversations take `page_bytes` of host memory and `disk_bytes` of disk; `pages_refused` were
     damaged or foreign, and computed again. `batch_fill` is the mean number of tokens in a decode call, `step_s` the
-    mean time of a step.
+    mean time of a step, `hit_rate` the share of prompt tokens that were found and not computed.
     """
 
     steps: int = 0
@@ -142,6 +145,7 @@ class EngineStats(Struct, frozen=True):
     batch_fill: float = 0.0
     step_s: float = 0.0
     busy_s: float = 0.0
+    hit_rate: float = 0.0
 
 
 class Start(Struct, frozen=True, tag="start"):

@@ -65,6 +65,8 @@ class Sequence:
         self.first_token = 0.0
         self.lookup: Lookup | None = None
         self.computed = 0
+        self.pages_in = 0
+        self.pages_out = 0
         self.drafted = 0
         self.accepted = 0
         self._vocab = vocab
@@ -218,6 +220,8 @@ class Sequence:
             tokens_forced=self.forced,
             tokens_drafted=self.drafted,
             tokens_accepted=self.accepted,
+            pages_in=self.pages_in,
+            pages_out=self.pages_out,
             queue_s=admitted - self.received,
             prefill_s=first - admitted,
             decode_s=now - first,

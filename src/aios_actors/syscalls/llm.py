@@ -20,6 +20,13 @@ class Usage(msgspec.Struct, frozen=True):
         turnaround_s: seconds from the call's arrival to its reply.
         preemptions: how often it was taken off a worker for another call.
         restarts: how often it was started anew because its worker died.
+        prefill_s: seconds on workers up to the first new token.
+        decode_s: seconds on workers after that.
+        tokens_computed: tokens that went through the model, whatever was computed again included.
+        tokens_forced: tokens generated that a constraint left no choice about.
+        tokens_drafted: tokens computed on speculation.
+        tokens_accepted: those of them that were right.
+        pages_in, pages_out: KV pages that were moved for it.
     """
 
     tokens_in: int = 0
@@ -29,6 +36,14 @@ class Usage(msgspec.Struct, frozen=True):
     turnaround_s: float = 0.0
     preemptions: int = 0
     restarts: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    tokens_computed: int = 0
+    tokens_forced: int = 0
+    tokens_drafted: int = 0
+    tokens_accepted: int = 0
+    pages_in: int = 0
+    pages_out: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         """The sum, field by field."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from aios_actors.actors import ActorDied, ActorRef, Refusal
 from aios_actors.config.structs import Config, SchedulerConfig
@@ -227,3 +228,17 @@ async def test_texts_to_embed_pass_the_door_and_wait_in_no_line(tmp_path: Path) 
             await kernel.scheduler.ask(Embed(("a",), MODEL))
         for call in waiting:
             call.cancel()
+
+
+async def test_a_reply_tells_what_all_its_turns_cost_together(tmp_path: Path) -> None:
+    cost = {"prefill_s": 0.5, "decode_s": 0.25, "tokens_computed": 9, "tokens_forced": 1, "tokens_drafted": 4}
+    cost |= {"tokens_accepted": 3, "pages_in": 2, "pages_out": 1}
+
+    def script(request: Generate) -> Outcome:
+        outcome = sliced((7, 8)) if not request.generated else said("end", tokens=(7, 8, 9))
+        assert outcome.result is not None
+        return structs.replace(outcome, result=structs.replace(outcome.result, **cost))
+
+    async with running_kernel(tmp_path, script=script) as kernel:
+        usage = (await kernel.scheduler.ask(chat("hi"))).usage
+    assert {name: getattr(usage, name) for name in cost} == {name: 2 * value for name, value in cost.items()}

@@ -1,7 +1,9 @@
 """One LLM call on its way through the scheduler: its ticket in the line, and what its reply will tell."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import msgspec
 
 from aios_actors.actors import Reply
 from aios_actors.engine.messages import ChatPrompt, Prompt, TextPrompt, TokenPrompt
@@ -10,6 +12,18 @@ from aios_actors.kernel.llm_core.messages import Outcome
 from aios_actors.kernel.scheduler.line import Line, Turn
 from aios_actors.kernel.scheduler.policies import Ticket
 from aios_actors.syscalls.llm import Chat, ChatReply, Usage
+
+_OF_A_TURN = (
+    "prefill_s",
+    "decode_s",
+    "tokens_computed",
+    "tokens_forced",
+    "tokens_drafted",
+    "tokens_accepted",
+    "pages_in",
+    "pages_out",
+)
+"""What is summed up over the turns of a call; fields of `Result` and of `Usage`."""
 
 BYTES_PER_TOKEN = 4
 """Of English text, roughly; a worker tells the truth later."""
@@ -31,6 +45,7 @@ class Job:
         on_worker: whether the LLM core has it.
         queue_s: seconds that it waited on workers before they began.
         tokens_in, tokens_cached: of its first dispatch that told them.
+        worked: what its turns on workers came to.
         preemptions: how often it was taken off its worker for another call.
         restarts: how often its worker died under it.
         task: what awaits its worker, while it runs.
@@ -48,6 +63,7 @@ class Job:
     queue_s: float = 0.0
     tokens_in: int = 0
     tokens_cached: int = 0
+    worked: Usage = field(default_factory=Usage)
     preemptions: int = 0
     restarts: int = 0
     task: asyncio.Task[None] | None = None
@@ -78,6 +94,7 @@ class Job:
         if result is None:
             return Turn(0, 0, generated)
         self.queue_s += result.queue_s
+        self.worked += Usage(**{name: getattr(result, name) for name in _OF_A_TURN})
         if not self.tokens_in:
             self.tokens_in, self.tokens_cached = result.tokens_in, result.tokens_cached
         self.prompt = TokenPrompt(result.prompt_tokens, self.call.tools)
@@ -86,7 +103,8 @@ class Job:
 
     def usage(self, now: float) -> Usage:
         """What it cost up to now."""
-        return Usage(
+        return msgspec.structs.replace(
+            self.worked,
             tokens_in=self.tokens_in,
             tokens_cached=self.tokens_cached,
             tokens_out=self.ticket.generated,
