@@ -6,7 +6,6 @@ generated; the scheduler hands it out again. A worker that dies is started again
 does so too often or cannot serve at all.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from aios_actors.actors import Actor, ActorRef, Backoff, Down, MailboxSpec, Repl
 from aios_actors.engine.protocol import Cancel, Event, Forget, Preempt, Submit
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.accounts import Accounts
+from aios_actors.kernel.llm_core.affinity import Affinity
 from aios_actors.kernel.llm_core.embeddings import EmbeddingRequests
 from aios_actors.kernel.llm_core.link import WorkerLink
 from aios_actors.kernel.llm_core.messages import (
@@ -101,8 +101,7 @@ class LlmCore(Actor):
         self._hang_s = hang_s
         self._arguments = arguments
         self._where: dict[int, int] = {}
-        # The worker that last ran a conversation and may hold its KV: agent -> conversation -> number of the worker.
-        self._homes: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self._affinity = Affinity()
         self._backoff = Backoff(initial_s=0.5, max_s=10.0)
         self._embeddings = EmbeddingRequests(self._serving, lambda n, frame: self._pass(self._workers[n], Send(frame)))
         self._ready_waiters: list[Reply[tuple[ModelInfo, ...]]] = []
@@ -150,7 +149,6 @@ class LlmCore(Actor):
         worker = self._workers[number]
         worker.running[message.id] = Running(message, reply, list(message.generated), message.on_text)
         self._where[message.id] = number
-        self._homes[message.caller][message.conversation] = number
         reply.on_cancel(lambda: self._abort(message.id))
         frame = Submit(
             id=message.id,
@@ -181,12 +179,15 @@ class LlmCore(Actor):
         return [n for n, w in enumerate(self._workers) if w.spec.name == model and w.info is not None]
 
     def _choose(self, request: Generate) -> int | None:
-        """The worker that holds the conversation's KV if it has a place, else the one with the most places."""
-        fit = [n for n, w in enumerate(self._workers) if w.spec.name == request.model and len(w.running) < w.places]
-        home = self._homes.get(request.caller, {}).get(request.conversation)
-        if home in fit:
-            return home
-        return max(fit, key=lambda n: self._workers[n].places - len(self._workers[n].running), default=None)
+        """A worker of the model that has a place; None if there is none."""
+        return self._affinity.choose(
+            request,
+            {
+                n: len(w.running) / w.places
+                for n, w in enumerate(self._workers)
+                if w.spec.name == request.model and len(w.running) < w.places
+            },
+        )
 
     def _abort(self, job: int) -> None:
         """Nobody waits for a generation any more: its worker may stop."""
@@ -209,7 +210,7 @@ class LlmCore(Actor):
     @handler
     def forget_agent(self, message: ForgetAgent) -> None:
         """Lets the workers drop the KV of an agent that has ended."""
-        for conversation, number in self._homes.pop(message.agent, {}).items():
+        for conversation, number in self._affinity.forget(message.agent).items():
             self._pass(self._workers[number], Send(Forget(conversation)))
 
     @handler

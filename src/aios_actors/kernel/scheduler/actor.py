@@ -7,26 +7,22 @@ worker has a place; it then runs until it ends, or until its slice is over, and 
 
 import contextlib
 import math
-from typing import Any
 
 import structlog
 from msgspec.structs import asdict
 
-from aios_actors.actors import ActorRef, MailboxSpec, Refusal, Reply, UnknownActor, handler
+from aios_actors.actors import MailboxSpec, Refusal, Reply, UnknownActor, handler
 from aios_actors.config.structs import SchedulerConfig
 from aios_actors.engine.messages import ChatPrompt, TokenPrompt
 from aios_actors.engine.protocol import Result
-from aios_actors.kernel.access import Check
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.context import Forget, Latest, Load, Save
 from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate, Outcome, PreemptJob, TellCapacity
+from aios_actors.kernel.scheduler.door import Door
 from aios_actors.kernel.scheduler.job import Job, estimated_tokens
 from aios_actors.kernel.scheduler.line import Line, Turn
 from aios_actors.kernel.scheduler.messages import SetPolicy
 from aios_actors.kernel.scheduler.policies import Ticket, UnknownPolicy, find_policy
-from aios_actors.kernel.service import KernelActor
-from aios_actors.syscalls import agent, context, memory, storage, tool
-from aios_actors.syscalls.base import Syscall
 from aios_actors.syscalls.errors import (
     BudgetExceeded,
     Busy,
@@ -43,24 +39,8 @@ log = structlog.get_logger(__name__)
 RESTARTS = 3
 """A generation under which more workers than this died is not tried again: it may be what kills them."""
 
-MemoryCall = memory.Add | memory.Get | memory.Update | memory.Remove | memory.Search
-StorageCall = (
-    storage.Create
-    | storage.Write
-    | storage.Append
-    | storage.Read
-    | storage.Delete
-    | storage.ListFiles
-    | storage.History
-    | storage.Rollback
-)
-ContextCall = (
-    context.TakeSnapshot | context.RestoreSnapshot | context.ForkContext | context.ListContexts | context.DropContext
-)
-AgentCall = agent.AskAgent | agent.SpawnAgent | agent.ListAgents
 
-
-class Scheduler(KernelActor):
+class Scheduler(Door):
     """Checks, queues and forwards syscalls."""
 
     mailbox = MailboxSpec(capacity=16_384)
@@ -69,62 +49,19 @@ class Scheduler(KernelActor):
         """`policies`: name of the policy of each model that workers serve; outlives the actor, so that a restart
         forgets no `SetPolicy`.
         """
+        super().__init__(accounts)
         self._config = config
         self._policies = policies
         self._lines = {model: Line(config, find_policy(name)(config)) for model, name in policies.items()}
         self._jobs: dict[int, Job] = {}
         # Those that have to wait until calls under way have left something of their budget.
         self._aside: dict[int, Job] = {}
-        self._accounts = accounts
-        self._accounts.take_back_all()
+        accounts.take_back_all()
 
     async def started(self) -> None:
         """Asks for the workers' places; those of workers that become ready later are told anyhow."""
         with contextlib.suppress(UnknownActor):
             self._service("llm_core").tell(TellCapacity())
-
-    async def _check(self, call: Syscall[Any]) -> str:
-        """The caller's name, once the access actor has let the call pass. Raises AccessDenied."""
-        caller = self.caller
-        await self._service("access").ask(Check(caller, call.verb, call.resource(), self.request_id))
-        return caller
-
-    def _service(self, name: str) -> ActorRef:
-        return self.system.actor_of(name)
-
-    @handler
-    async def to_memory(self, call: MemoryCall) -> None:
-        """Forwards to the memory actor."""
-        await self._check(call)
-        self.forward(self._service("memory"), call)
-
-    @handler
-    async def to_storage(self, call: StorageCall) -> None:
-        """Forwards to the storage actor."""
-        await self._check(call)
-        self.forward(self._service("storage"), call)
-
-    @handler
-    async def to_context(self, call: ContextCall) -> None:
-        """Forwards to the context actor."""
-        await self._check(call)
-        self.forward(self._service("context"), call)
-
-    @handler
-    async def to_agents(self, call: AgentCall) -> None:
-        """Forwards to the agent host, and counts what is handed on."""
-        caller = await self._check(call)
-        if isinstance(call, agent.AskAgent | agent.SpawnAgent):
-            self._accounts.hand_on(caller, makes=isinstance(call, agent.SpawnAgent))
-        self.forward(self._service("agents"), call)
-
-    @handler
-    async def to_tool(self, call: tool.CallTool | tool.ListTools) -> None:
-        """Forwards to the tool actor, and counts calls."""
-        caller = await self._check(call)
-        if isinstance(call, tool.CallTool):
-            self._accounts.tool(caller, call.name)
-        self.forward(self._service("tool"), call)
 
     @handler
     async def chat(self, call: Chat) -> None:
