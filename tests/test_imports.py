@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "engine.spec",
         "config.structs",
         "observe.events",
+        "observe.state",
         "sdk.tool",
     ),
     "observe": ("observe",),

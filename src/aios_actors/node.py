@@ -17,10 +17,11 @@ from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import EndTasks, RefuseTasks, RunTask
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, WorkerState
-from aios_actors.kernel.scheduler.messages import SetPolicy
+from aios_actors.kernel.scheduler.messages import ListLines, SetPolicy
 from aios_actors.kernel.tool import ToolRegistry
 from aios_actors.kinds import agent_kinds, user_tools
 from aios_actors.observe.events import TaskEvent, TaskResult
+from aios_actors.observe.state import NodeState
 
 
 class Node:
@@ -84,6 +85,11 @@ class Node:
     async def workers(self) -> tuple[WorkerState, ...]:
         """What every worker does now."""
         return await self.system.actor_of("llm_core").ask(ListWorkers())
+
+    async def ps(self) -> NodeState:
+        """Who used what since the node started, and how long the lines before the models are."""
+        agents, run = self._accounts.totals()
+        return NodeState(agents, await self.system.actor_of("scheduler").ask(ListLines()), run)
 
     async def set_policy(self, model: str, policy: str) -> None:
         """Changes who gets a model next, while the node runs; LLM calls that wait move over.

@@ -9,8 +9,17 @@ from rich.console import Console
 from aios_actors.cli.live import LiveReport
 from aios_actors.cli.report import JsonReport, PlainReport, describe, summarize
 from aios_actors.observe.events import TaskEvent, TaskResult
+from aios_actors.observe.state import AgentTotals, ModelState, NodeState, PolicyTotals, RunTotals
 
 ANSWERED = TaskResult("assistant", "What is 2 plus 2?", "2 plus 2 is 4.", "", 1.5, 0.25, 100, 20, 60, 1)
+STATE = NodeState(
+    agents=(
+        AgentTotals("assistant", 1, 0, 1, 30, 0, 7, 0.0, 0, 1),
+        AgentTotals("clerk", 2, 1, 3, 90, 40, 12, 0.75, 1, 0),
+    ),
+    models=(ModelState("nano", "fair", 0, 0, 8, 0.0, (PolicyTotals("fair", 4, 1.0, 9.0, 1),)),),
+    run=RunTotals(tokens=139, tool_calls=1),
+)
 FAILED = TaskResult("clerk", "Write.", None, "no tool fits", 2.5, 0.0, 50, 10, 0, 0)
 
 
@@ -47,14 +56,21 @@ def test_plain_ends_with_results_and_a_total() -> None:
     report = PlainReport(out, io.StringIO())
     report.begin(2)
     report.result(ANSWERED)
-    report.end([ANSWERED, FAILED])
+    report.end([ANSWERED, FAILED], STATE)
     blocks = out.getvalue().split("\n\n")
     assert blocks[1] == (
         "assistant: What is 2 plus 2?\n    2 plus 2 is 4.\n"
         "    1.50 s (waited 0.25 s), 100 tokens in (60 cached), 20 out, 1 tool call"
     )
     assert "    failed: no tool fits\n" in blocks[2]
-    assert blocks[3].startswith("2 tasks: 1 answered, 1 failed in ")
+    assert blocks[3].splitlines() == [
+        "used:",
+        "    clerk: 2 tasks, 3 LLM calls, 90 tokens in (40 cached), 12 out, 0 tool calls, waited 0.75 s",
+        "    assistant: 1 task, 1 LLM call, 30 tokens in (0 cached), 7 out, 1 tool call, waited 0.00 s",
+        "    nano, fair: 4 LLM calls, mean wait 0.25 s, 1 preemption",
+        "    run: 139 tokens, 1 tool call, 0 agents made",
+    ]
+    assert blocks[4].startswith("2 tasks: 1 answered, 1 failed in ")
 
 
 def test_an_answer_of_several_lines_is_indented() -> None:
@@ -77,7 +93,7 @@ def test_json_prints_results_only() -> None:
     report.note("draining")
     report.result(ANSWERED)
     report.result(FAILED)
-    report.end([ANSWERED, FAILED])
+    report.end([ANSWERED, FAILED], STATE)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert lines[0] == {
         "agent": "assistant", "task": "What is 2 plus 2?", "answer": "2 plus 2 is 4.", "error": "", "turnaround_s": 1.5,
@@ -127,7 +143,7 @@ def test_live_ends_with_the_results_as_they_are() -> None:
     console, out = terminal()
     report = LiveReport(console)
     report.begin(1)
-    report.end([msgspec.structs.replace(ANSWERED, answer="[bold]not markup[/bold]", task="[red]x")])
+    report.end([msgspec.structs.replace(ANSWERED, answer="[bold]not markup[/bold]", task="[red]x")], STATE)
     text = out.getvalue()
     assert "[bold]not markup[/bold]" in text and "[red]x" in text
     assert "1 task: 1 answered, 0 failed" in text

@@ -15,6 +15,7 @@ from aios_actors.cli.run import CANNOT_START, PIPE_CLOSED, Run
 from aios_actors.config import Config
 from aios_actors.config.structs import TaskConfig
 from aios_actors.observe.events import TaskEvent, TaskResult
+from aios_actors.observe.state import NodeState
 from aios_actors.syscalls.errors import ModelUnavailable
 
 
@@ -50,6 +51,9 @@ class ScriptedNode:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.left = True
+
+    async def ps(self) -> NodeState:
+        return NodeState()
 
     def stop_accepting(self) -> None:
         self.stopped.set()
@@ -88,7 +92,7 @@ class Recorder:
     def note(self, text: str) -> None:
         self._take("note", text)
 
-    def end(self, results: Any) -> None:
+    def end(self, results: Any, state: NodeState) -> None:
         self._take("end", tuple(results))
 
     def close(self) -> None:

@@ -139,14 +139,16 @@ class TestKernel:
         system: its actor system.
         engine: the fake engine.
         events: what the watcher was told.
+        accounts: what the agents used.
     """
 
     __test__ = False
 
-    def __init__(self, system: ActorSystem, engine: Engine, events: list[TaskEvent]) -> None:
+    def __init__(self, system: ActorSystem, engine: Engine, events: list[TaskEvent], accounts: Accounts) -> None:
         self.system = system
         self.engine = engine
         self.events = events
+        self.accounts = accounts
 
     def actor(self, name: str) -> ActorRef:
         """A kernel actor."""
@@ -182,7 +184,7 @@ async def running_kernel(
         fake = ChildSpec(name="llm_core", factory=FakeCore, args=(script, places, engine), restart="permanent")
         for spec in specs:
             await system.spawn_spec(fake if spec.name == "llm_core" else spec)
-        yield TestKernel(system, engine, events)
+        yield TestKernel(system, engine, events, accounts)
 
 
 def kind_of(system: ActorSystem, name: str, cls: type[Agent], entry: AgentConfig) -> AgentKind:

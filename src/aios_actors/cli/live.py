@@ -17,8 +17,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aios_actors.cli.report import count, figures, summarize
+from aios_actors.cli.report import count, figures, summarize, totals
 from aios_actors.observe.events import TaskEvent, TaskResult
+from aios_actors.observe.state import NodeState
 
 REDRAWS_PER_SECOND = 8
 _AROUND_TABLE = 5
@@ -69,7 +70,7 @@ class LiveReport:
     def note(self, text: str) -> None:
         self._console.print(Text(text, style="yellow"))
 
-    def end(self, results: Sequence[TaskResult]) -> None:
+    def end(self, results: Sequence[TaskResult], state: NodeState) -> None:
         seconds = time.monotonic() - self._begun
         self.close()
         for result in results:
@@ -77,6 +78,7 @@ class LiveReport:
             outcome = Text(result.answer or "") if result.error == "" else Text(f"failed: {result.error}", style="red")
             self._console.print(Padding(outcome, (0, 4)))
             self._console.print(Padding(Text(figures(result), style="dim"), (0, 0, 1, 4)))
+        self._console.print(Text(totals(state), style="dim"))
         self._console.print(Text(summarize(results, seconds), style="bold"))
 
     def close(self) -> None:

@@ -12,8 +12,10 @@ from typing import Protocol, TextIO
 import msgspec
 
 from aios_actors.observe.events import TaskEvent, TaskResult
+from aios_actors.observe.state import NodeState
 
 _INDENT = " " * 4
+_MOST_AGENTS = 12
 
 
 class Report(Protocol):
@@ -31,7 +33,7 @@ class Report(Protocol):
     def note(self, text: str) -> None:
         """Something that the user should know now."""
 
-    def end(self, results: Sequence[TaskResult]) -> None:
+    def end(self, results: Sequence[TaskResult], state: NodeState) -> None:
         """All tasks have ended."""
 
     def close(self) -> None:
@@ -62,7 +64,7 @@ class JsonReport:
     def note(self, text: str) -> None:
         print(text, file=self._notes, flush=True)
 
-    def end(self, results: Sequence[TaskResult]) -> None:
+    def end(self, results: Sequence[TaskResult], state: NodeState) -> None:
         """Prints nothing."""
 
     def close(self) -> None:
@@ -102,9 +104,10 @@ class PlainReport:
     def note(self, text: str) -> None:
         print(text, file=self._notes, flush=True)
 
-    def end(self, results: Sequence[TaskResult]) -> None:
+    def end(self, results: Sequence[TaskResult], state: NodeState) -> None:
         for result in results:
             self._print("\n" + describe(result))
+        self._print("\n" + totals(state))
         self._print("\n" + summarize(results, time.monotonic() - self._begun))
 
     def close(self) -> None:
@@ -138,6 +141,27 @@ def figures(result: TaskResult) -> str:
         f"{result.turnaround_s:.2f} s (waited {result.waiting_s:.2f} s), {result.tokens_in} tokens in "
         f"({result.tokens_cached} cached), {result.tokens_out} out, {count(result.tool_calls, 'tool call')}"
     )
+
+
+def totals(state: NodeState) -> str:
+    """What the agents, the models' policies and the run used, a line each; of many agents those that used most."""
+    agents = sorted(state.agents, key=lambda each: each.tokens_in + each.tokens_out, reverse=True)
+    lines = [
+        f"{each.agent}: {count(each.tasks, 'task')}, {count(each.calls, 'LLM call')}, {each.tokens_in} tokens in "
+        f"({each.tokens_cached} cached), {each.tokens_out} out, {count(each.tool_calls, 'tool call')}, "
+        f"waited {each.waiting_s:.2f} s"
+        for each in agents[:_MOST_AGENTS]
+    ]
+    if len(agents) > _MOST_AGENTS:
+        lines.append(f"and {len(agents) - _MOST_AGENTS} more")
+    for model in state.models:
+        for done in model.policies:
+            mean = done.waiting_s / max(done.calls, 1)
+            ended = f"{count(done.calls, 'LLM call')}, mean wait {mean:.2f} s, {count(done.preemptions, 'preemption')}"
+            lines.append(f"{model.model}, {done.policy}: {ended}")
+    run = state.run
+    lines.append(f"run: {run.tokens} tokens, {count(run.tool_calls, 'tool call')}, {count(run.agents, 'agent')} made")
+    return "\n".join(["used:", *(_INDENT + line for line in lines)])
 
 
 def summarize(results: Sequence[TaskResult], seconds: float) -> str:

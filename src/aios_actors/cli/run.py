@@ -19,6 +19,7 @@ from aios_actors.actors import StartFailed
 from aios_actors.cli.report import Report
 from aios_actors.config import Config
 from aios_actors.observe.events import TaskEvent, TaskResult
+from aios_actors.observe.state import NodeState
 from aios_actors.syscalls.errors import ModelUnavailable
 
 ALL_ANSWERED, SOME_FAILED, CANNOT_START = 0, 1, 2
@@ -29,6 +30,8 @@ class RunningNode(Protocol):
     """What a run needs of a started node."""
 
     async def run_tasks(self, on_result: Callable[[TaskResult], None]) -> tuple[TaskResult, ...]: ...
+
+    async def ps(self) -> NodeState: ...
 
     def stop_accepting(self) -> None: ...
 
@@ -87,7 +90,8 @@ class Run:
                 self._node = node
                 self._tell(lambda: self._report.begin(sum(task.repeat for task in self._config.tasks)))
                 results = await node.run_tasks(self._take_result)
-                self._tell(lambda: self._report.end(results))
+                state = await node.ps()
+                self._tell(lambda: self._report.end(results, state))
                 if self._serve and not self._stop.is_set():
                     self._tell(lambda: self._report.note("the node stays up; SIGTERM or Ctrl-C stops it"))
                     await self._stop.wait()

@@ -5,6 +5,7 @@ own figures. Accounts form trees: that of a task which an agent was asked to do 
 the run is below the run's. What is used counts in all accounts above, so that no budget is evaded by handing work on.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +13,7 @@ from typing import Literal
 from aios_actors.config.structs import AgentConfig, Budget
 from aios_actors.kernel.scheduler.policies.ticket import Program
 from aios_actors.observe.events import TaskEvent
+from aios_actors.observe.state import AgentTotals, RunTotals
 from aios_actors.syscalls.errors import BudgetExceeded
 from aios_actors.syscalls.llm import Usage
 
@@ -73,6 +75,33 @@ class Account:
 RUN = "run"
 
 
+@dataclass(slots=True)
+class Total:
+    """What an agent has used in all its tasks."""
+
+    tasks: int = 0
+    failed: int = 0
+    calls: int = 0
+    tool_calls: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, other: "Total") -> None:
+        """Takes in what another agent has used."""
+        self.tasks += other.tasks
+        self.failed += other.failed
+        self.calls += other.calls
+        self.tool_calls += other.tool_calls
+        self.usage += other.usage
+
+    def told(self, agent: str) -> AgentTotals:
+        """As it is shown."""
+        use = self.usage
+        return AgentTotals(
+            agent, self.tasks, self.failed, self.calls, use.tokens_in, use.tokens_cached, use.tokens_out,
+            use.waiting_s, use.preemptions, self.tool_calls,
+        )  # fmt: skip
+
+
 class Accounts:
     """The accounts of all agents, and the watcher that is told of each change."""
 
@@ -80,6 +109,7 @@ class Accounts:
         """`budget`: the run's."""
         self.run = Account(RUN, budget=budget or Budget())
         self._accounts: dict[str, Account] = {}
+        self._totals: defaultdict[str, Total] = defaultdict(Total)
         self._watch = watch
 
     def of(self, agent: str) -> Account:
@@ -95,13 +125,27 @@ class Accounts:
         if above is not None and above is not self.run:
             account.program = above.program
         self._accounts[agent] = account
+        self._totals[agent].tasks += 1
         self.note(agent, "running")
         return account
 
     def end(self, agent: str, error: str = "") -> Account:
         """The agent's task is over. Returns the final account."""
         self.note(agent, "failed" if error else "done", error)
+        if agent in self._accounts:
+            self._totals[agent].failed += error != ""
         return self._accounts.pop(agent, Account(agent))
+
+    def gone(self, agent: str, kind: str) -> None:
+        """An agent that another made has ended: what it used counts for all such ones of its kind."""
+        if agent in self._totals:
+            self._totals[f"{kind}-*"].add(self._totals.pop(agent))
+
+    def totals(self) -> tuple[tuple[AgentTotals, ...], RunTotals]:
+        """What each agent and the run have used since the node started."""
+        used = self.run.used
+        run = RunTotals(used["tokens"], used["tool_calls"], used["agents"])
+        return tuple(total.told(agent) for agent, total in self._totals.items()), run
 
     def streamed(self, agent: str, tokens: int) -> None:
         """A step of the engine gave the agent `tokens` more."""
@@ -113,6 +157,9 @@ class Accounts:
         account = self.of(agent)
         account.usage += usage
         account.streaming = 0
+        total = self._totals[agent]
+        total.calls += 1
+        total.usage += usage
         self.note(agent, "running")
 
     def tool(self, agent: str, name: str) -> None:
@@ -120,6 +167,7 @@ class Accounts:
         account = self.of(agent)
         self.spend(account, "tool_calls", 1)
         account.tool_calls += 1
+        self._totals[agent].tool_calls += 1
         self.note(agent, "tool", name)
 
     def hand_on(self, agent: str, *, makes: bool) -> None:

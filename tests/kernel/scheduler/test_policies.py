@@ -88,7 +88,7 @@ def test_an_urgent_call_takes_the_place_of_a_running_one(name: str, urgent: dict
     assert running is not None
     line.back(running, 2.0, Turn(64, 0, 3))
     assert ids(line.policy) == [2, 1]
-    assert line.preemptions == 1
+    assert line.served[""].preemptions == 1
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
@@ -212,7 +212,7 @@ def test_no_policy_loses_or_doubles_a_call(name: str, steps: list[tuple[str, int
             assert not line.leave(gone, now)
             assert not line.policy.remove(gone)
         elif step == "swap":
-            line.swap(make(sorted(POLICIES)[n % len(POLICIES)]), now)
+            line.swap(make(sorted(POLICIES)[n % len(POLICIES)]), "", now)
         victim = line.urge()
         assert victim is None or victim.id in running
         assert len(line.policy) == len(waiting)

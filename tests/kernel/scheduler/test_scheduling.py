@@ -10,8 +10,9 @@ from aios_actors.config.structs import Budget, Config, RunConfig, SchedulerConfi
 from aios_actors.engine.messages import ChatMessage, Sampling
 from aios_actors.kernel.agents import Finished, RunTask
 from aios_actors.kernel.llm_core.messages import Generate, Outcome
-from aios_actors.kernel.scheduler.messages import SetPolicy
+from aios_actors.kernel.scheduler.messages import ListLines, SetPolicy
 from aios_actors.kernel.scheduler.policies import POLICIES
+from aios_actors.observe.state import RunTotals
 from aios_actors.sdk import Agent
 from aios_actors.syscalls.errors import Busy, DeadlineInfeasible, InvalidArgument, NotFound
 from aios_actors.syscalls.llm import Chat
@@ -54,6 +55,14 @@ class Repeating(Agent):
             else:
                 await self.agents.spawn("leaf")
         return "done"
+
+
+class Making(Agent):
+    """Makes two agents and asks both."""
+
+    async def run(self, task: str) -> None:
+        for _ in range(2):
+            await self.agents.ask(await self.agents.spawn("leaf"), task)
 
 
 class Handing(Agent):
@@ -106,6 +115,24 @@ async def test_the_policy_changes_under_load_and_no_call_is_lost(tmp_path: Path)
             await kernel.scheduler.ask(SetPolicy(MODEL, "no_such_module:Lottery"))
         with pytest.raises(NotFound, match="qwen"):
             await kernel.scheduler.ask(SetPolicy("qwen", "fair"))
+
+
+async def test_totals_of_agents_policies_and_the_run_add_up(tmp_path: Path) -> None:
+    agents: dict[str, type[Agent]] = {"a": Repeating, "maker": Making, "leaf": Asking}
+    async with running_kernel(tmp_path, agents, entries={"maker": entry(delegates=["leaf"])}) as kernel:
+        await run(kernel, "a", "llm 3")
+        await kernel.scheduler.ask(SetPolicy(MODEL, "fair"))
+        await run(kernel, "a", "tool 2", 1)
+        await run(kernel, "maker", "x", 2)
+        (line,) = await kernel.scheduler.ask(ListLines())
+        agents_used, run_used = kernel.accounts.totals()
+    used = {each.agent: each for each in agents_used}
+    assert (used["a"].tasks, used["a"].calls, used["a"].tokens_in, used["a"].tokens_out) == (2, 3, 9, 6)
+    assert used["a"].tool_calls == 2
+    assert (used["leaf-*"].tasks, used["leaf-*"].calls, used["leaf-*"].tokens_out) == (2, 2, 4)
+    assert run_used == RunTotals(tokens=5 * 5, tool_calls=2, agents=2)
+    assert (line.policy, line.waiting, line.running, line.places) == ("fair", 0, 0, 4)
+    assert [(each.policy, each.calls) for each in line.policies] == [("fifo", 3), ("fair", 2)]
 
 
 async def test_fair_shares_go_by_weight_and_an_agent_cannot_get_more_by_asking_others(tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ class AgentHost(KernelActor):
             self._end_children(child)
             del self._agents[child.name]
             child.ref.kill()
+            self._accounts.gone(child.name, child.kind.name)
             self.system.actor_of("access").tell(Unregister(child.name))
             self.system.actor_of("llm_core").tell(ForgetAgent(child.name))
             self.system.actor_of("context").tell(ForgetOwner(child.name))

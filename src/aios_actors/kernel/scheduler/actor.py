@@ -21,8 +21,9 @@ from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate,
 from aios_actors.kernel.scheduler.door import Door
 from aios_actors.kernel.scheduler.job import Job, estimated_tokens
 from aios_actors.kernel.scheduler.line import Line, Turn
-from aios_actors.kernel.scheduler.messages import SetPolicy
+from aios_actors.kernel.scheduler.messages import ListLines, SetPolicy, state_of
 from aios_actors.kernel.scheduler.policies import Ticket, UnknownPolicy, find_policy
+from aios_actors.observe.state import ModelState
 from aios_actors.syscalls.errors import (
     BudgetExceeded,
     Busy,
@@ -52,7 +53,7 @@ class Scheduler(Door):
         super().__init__(accounts)
         self._config = config
         self._policies = policies
-        self._lines = {model: Line(config, find_policy(name)(config)) for model, name in policies.items()}
+        self._lines = {model: Line(config, find_policy(name)(config), name=name) for model, name in policies.items()}
         self._jobs: dict[int, Job] = {}
         # Those that have to wait until calls under way have left something of their budget.
         self._aside: dict[int, Job] = {}
@@ -135,9 +136,14 @@ class Scheduler(Door):
         except (UnknownPolicy, ImportError) as error:
             raise InvalidArgument(str(error)) from error
         self._policies[message.model] = message.policy
-        line.swap(policy, self.system.now())
+        line.swap(policy, message.policy, self.system.now())
         log.info("policy set", model=message.model, policy=message.policy, waiting=len(policy))
         self._dispatch(line)
+
+    @handler
+    def list_lines(self, message: ListLines) -> tuple[ModelState, ...]:
+        """How long the lines are."""
+        return tuple(state_of(model, line) for model, line in self._lines.items())
 
     @handler
     def capacity(self, message: Capacity) -> None:

@@ -5,6 +5,7 @@ turn cost. At most one running call at a time is asked to make room: its place g
 the next one is urgent as well, it is its turn then.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -25,6 +26,16 @@ class Turn:
 
 
 @dataclass(slots=True)
+class Served:
+    """What a policy has done: calls that ended under it, their times in all, and turns that it ended before."""
+
+    calls: int = 0
+    waiting_s: float = 0.0
+    turnaround_s: float = 0.0
+    preemptions: int = 0
+
+
+@dataclass(slots=True)
 class Line:
     """One model's waiting and running calls.
 
@@ -35,8 +46,8 @@ class Line:
         running: the calls that have a place, by id.
         leaving: id of the one that was asked to make room; None if none was.
         service_s: mean seconds that a call has a place, over all its turns; 0 while none has ended.
-        preemptions: how many turns ended before the call did.
-        ended: how many calls ended.
+        name: the policy's, in the config.
+        served: what each policy has done, by name.
         error: why there will never be a place; "" while there may.
     """
 
@@ -46,8 +57,8 @@ class Line:
     running: dict[int, Ticket] = field(default_factory=dict)
     leaving: int | None = None
     service_s: float = 0.0
-    preemptions: int = 0
-    ended: int = 0
+    name: str = ""
+    served: defaultdict[str, Served] = field(default_factory=lambda: defaultdict(Served))
     error: str = ""
 
     def take(self, now: float) -> Ticket | None:
@@ -77,13 +88,16 @@ class Line:
         ticket.waits_since = now
         if not lost:
             ticket.queued = now
-            self.preemptions += 1
+            self.served[self.name].preemptions += 1
         self.policy.add(ticket)
 
     def end(self, ticket: Ticket, now: float, turn: Turn | None) -> None:
         """The call has ended."""
         self._end_turn(ticket, now, turn)
-        self.ended += 1
+        served = self.served[self.name]
+        served.calls += 1
+        served.waiting_s += ticket.waited
+        served.turnaround_s += now - ticket.arrived
         weight = 1.0 - FADING if self.service_s else 1.0
         self.service_s += weight * (ticket.ran - self.service_s)
 
@@ -128,11 +142,11 @@ class Line:
         estimate = self.wait_s(self.policy.ahead(ticket)) + self.service_s
         return self.policy.admits(ticket, now + estimate), estimate
 
-    def swap(self, policy: Policy, now: float) -> None:
+    def swap(self, policy: Policy, name: str, now: float) -> None:
         """Another policy takes over all that wait, in the order in which the old one would have run them."""
         for ticket in self.drain(now):
             policy.add(ticket)
-        self.policy = policy
+        self.policy, self.name = policy, name
 
     def drain(self, now: float) -> Iterator[Ticket]:
         """Takes out all that wait."""

@@ -1,6 +1,8 @@
 """What the node asks of the scheduler. Internal to the kernel."""
 
 from aios_actors.actors import Message
+from aios_actors.kernel.scheduler.line import Line
+from aios_actors.observe.state import ModelState, PolicyTotals
 
 
 class SetPolicy(Message[None], frozen=True):
@@ -15,3 +17,15 @@ class SetPolicy(Message[None], frozen=True):
 
     model: str
     policy: str
+
+
+class ListLines(Message[tuple[ModelState, ...]], frozen=True):
+    """How long is the line before each model, and what have its policies done?"""
+
+
+def state_of(model: str, line: Line) -> ModelState:
+    """A line as it is shown."""
+    policies = (PolicyTotals(n, s.calls, s.waiting_s, s.turnaround_s, s.preemptions) for n, s in line.served.items())
+    waiting, running = len(line.policy), len(line.running)
+    estimate = line.wait_s(waiting)
+    return ModelState(model, line.name, waiting, running, line.places, estimate, tuple(policies), line.error)
