@@ -168,6 +168,7 @@ class Node:
             context=model.context,
             pooling=model.pooling,
             sequences=worker.sequences,
+            cells=worker.cells,
             batch=worker.batch,
             ubatch=worker.ubatch,
             threads=worker.threads,

@@ -35,6 +35,15 @@ def test_workers_share_the_weights_and_add_up_their_caches(project: Project) -> 
     assert len(problems(path, workers, header.tensor_bytes + 3 * cache - 1)) == 1
 
 
+def test_shared_cells_count_once_for_all_sequences(project: Project) -> None:
+    path = project.gguf(weights=MIB)
+    header = read_header(path)
+    needed = header.tensor_bytes + header.kv_bytes(2048, 1) + PROCESS_BYTES
+    assert problems(path, [WorkerConfig(model="m", cells=2048)], needed) == []
+    ((_, message),) = problems(path, [WorkerConfig(model="m", cells=2048)], needed - 1)
+    assert message.startswith("2048 cells need") and "use at most 1792 cells" in message
+
+
 def test_a_smaller_kv_type_needs_less(project: Project) -> None:
     path = project.gguf(weights=0)
     header = read_header(path)

@@ -58,6 +58,44 @@ class FakeKv:
         return self.cells[sequence][: self.lengths[sequence]]
 
 
+class UnifiedKv(FakeKv):
+    """The same with one pool of cells: a copy shares them and is done at once."""
+
+    def __init__(self, sequences: int, cells: int) -> None:
+        super().__init__(sequences)
+        self.capacity = cells
+        self.pool: list[list[list[int]]] = [[] for _ in range(sequences)]
+
+    @property
+    def used(self) -> int:
+        return len({id(cell) for sequence in self.pool for cell in sequence})
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert source != target and not self.pool[target]
+        self.pool[target] = self.pool[source][:length]
+
+    def truncate(self, sequence: int, length: int) -> None:
+        del self.pool[sequence][length:]
+
+    def save(self, sequence: int, first: int = 0) -> memoryview:
+        state = make_state(self.held(sequence)[first:], first)
+        self.pool[sequence] = self.pool[sequence][first:]
+        return state
+
+    def restore(self, sequence: int, state: memoryview) -> bool:
+        self.pool[sequence] = [[token] for token in read_state(state)]
+        assert self.used <= self.capacity
+        return True
+
+    def decode(self, chunks: dict[int, list[int]]) -> None:
+        for sequence, tokens in chunks.items():
+            self.pool[sequence] += [[token] for token in tokens]
+        assert self.used <= self.capacity
+
+    def held(self, sequence: int) -> list[int]:
+        return [token for (token,) in self.pool[sequence]]
+
+
 def array(tokens: list[int]) -> Tokens:
     return np.array(tokens, np.int32)
 
@@ -283,10 +321,41 @@ class DeferringKvMachine(KvMachine):
         super().books_are_right()
 
 
+class UnifiedKvMachine(KvMachine):
+    """Slots that share cells: the pool's books are those of the cache, and nothing ever needs more than there are."""
+
+    @initialize(slots=st.integers(1, 4), budget=st.sampled_from([0, 1500, 1 << 20]), blocks=st.sampled_from([0, 2]))
+    def start(self, slots: int, budget: int, blocks: int) -> None:
+        cost, self.backend = CostModel(), UnifiedKv(slots, CONTEXT)
+        pages = PageStore("digest", budget, SwapFile("", blocks * BLOCK), cost)
+        self.kv, self.running = KvCache(self.backend, slots, CONTEXT, pages, cost, CONTEXT), {}
+
+    @precondition(lambda self: self.running)
+    @rule(share=st.integers(1, 40))
+    def step(self, share: int) -> None:
+        wanted = {i: min(share, len(t) - self.kv.slots[i].length) for i, t in self.running.items()}
+        while (room := self.kv.reserve(sum(wanted.values()))) < len(wanted) > 1:
+            self.kv.suspend(max(wanted), "suspended")
+            del self.running[max(wanted)], wanted[max(wanted)]
+        chunks = {}
+        for index, count in wanted.items():
+            length = self.kv.slots[index].length
+            chunks[index] = self.running[index][length : length + min(count, room // len(wanted))]
+        self.backend.decode({i: self.computed(i, chunk) for i, chunk in chunks.items()})
+        self.kv.flushed()
+        for index, chunk in chunks.items():
+            self.kv.slots[index].append(chunk)
+
+    @invariant()
+    def pool_is_right(self) -> None:
+        assert self.kv.resident == self.backend.used <= self.kv.capacity
+
+
 TestKvMachine = KvMachine.TestCase
 TestDeferringKvMachine = DeferringKvMachine.TestCase
 TestKvMachine.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
-TestDeferringKvMachine.settings = TestKvMachine.settings
+TestUnifiedKvMachine = UnifiedKvMachine.TestCase
+TestDeferringKvMachine.settings = TestUnifiedKvMachine.settings = TestKvMachine.settings
 
 
 def test_waiting_is_worth_it_only_for_more_than_a_few_tokens() -> None:

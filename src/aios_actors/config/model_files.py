@@ -105,23 +105,33 @@ def _context(header: GgufHeader, model: ModelConfig) -> int:
     return model.context or min(header.context_length or LONGEST_DEFAULT_CONTEXT, LONGEST_DEFAULT_CONTEXT)
 
 
+def _cells(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> int:
+    """Tokens that the KV cache of one worker holds."""
+    full = _context(header, model) * (worker.sequences or CPU_SEQUENCES)
+    return min(worker.cells or full, full)
+
+
 def _cache_bytes(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> int:
-    sequences = worker.sequences or CPU_SEQUENCES
-    return header.kv_bytes(_context(header, model), sequences, worker.kv_type, worker.kv_type)
+    return header.kv_bytes(_cells(header, model, worker), 1, worker.kv_type, worker.kv_type)
 
 
 def _too_large(header: GgufHeader, model: ModelConfig, worker: WorkerConfig, needed: int, fixed: int, left: int) -> str:
-    sequences = worker.sequences or CPU_SEQUENCES
-    per_token = worker.count * header.kv_bytes(1, sequences, worker.kv_type, worker.kv_type)
-    fitting = max(left - fixed, 0) // max(per_token, 1)
+    sequences, cells = worker.sequences or CPU_SEQUENCES, _cells(header, model, worker)
+    shared = cells < _context(header, model) * sequences
+    per_cell = worker.count * header.kv_bytes(1, 1, worker.kv_type, worker.kv_type)
+    fitting = max(left - fixed, 0) // max(per_cell, 1)
     text = (
-        f"{_context(header, model)} tokens for each of {sequences} sequences"
+        (f"{cells} cells" if shared else f"{_context(header, model)} tokens for each of {sequences} sequences")
         + (f" on {worker.count} workers" if worker.count > 1 else "")
         + f" need {_gib(needed)} with the weights, and {_gib(left)} are free"
     )
-    if fitting < 256:
+    if shared and fitting >= 256:
+        return f"{text}; use at most {fitting // 256 * 256} cells, or a smaller kv_type"
+    if fitting // sequences < 256:
         return f"{text}; use a smaller model, fewer workers or fewer sequences"
-    return f"{text}; use a context of at most {fitting // 256 * 256}, fewer sequences, or a smaller kv_type"
+    return (
+        f"{text}; use a context of at most {fitting // sequences // 256 * 256}, fewer sequences, or a smaller kv_type"
+    )
 
 
 def _gib(size: int) -> str:

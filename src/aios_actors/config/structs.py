@@ -82,6 +82,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
         model: a name of `[models]`.
         count: how many such processes.
         sequences: generations at the same time; 0 lets the engine choose (8 on a CPU, 32 on a GPU).
+        cells: tokens that all of them together may have in the KV cache; 0 is enough for each at full length. Fewer are
+        shared: when all are taken, the generations that came last wait until there is room.
         batch: most tokens in one step.
         ubatch: most tokens that llama.cpp computes at once; 0 is `batch`.
         threads: CPU threads; 0 is all that the process may use.
@@ -108,6 +110,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
     model: str
     count: Positive = 1
     sequences: NonNegative = 0
+    cells: NonNegative = 0
     batch: Positive = 512
     ubatch: NonNegative = 0
     threads: NonNegative = 0

@@ -17,6 +17,7 @@ class Counts:
         self.forced_tokens = 0
         self.drafted_tokens = 0
         self.accepted_tokens = 0
+        self.suspended = 0
         self._steps = 0
         self._batches = 0
         self._batch_tokens = 0
@@ -52,7 +53,8 @@ class Counts:
             drafted_tokens=self.drafted_tokens,
             accepted_tokens=self.accepted_tokens,
             kv_tokens=kv.resident,
-            kv_capacity=kv.context * len(kv.slots),
+            kv_capacity=kv.capacity,
+            suspended=self.suspended,
             pages=len(kv.pages),
             page_bytes=kv.pages.bytes,
             disk_bytes=kv.pages.disk_bytes,

@@ -2,7 +2,8 @@
 
 Contract: pure translation, apart from looking up devices in ggml's registry. Everything `auto` is resolved here, and
 nowhere else: on the CPU split KV streams without flash attention (measured: it halves decoding there, and unified
-streams scan every parked conversation), on a GPU unified streams and llama.cpp's own choice.
+streams scan every parked conversation), on a GPU unified streams and llama.cpp's own choice. Where fewer cells than
+full length for every sequence are asked for, the cache is unified on the CPU too: only then can sequences share them.
 """
 
 from __future__ import annotations
@@ -88,11 +89,12 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     """Context parameters for the model at `pointer`, every `auto` resolved; `n_ctx` counts all sequences' cells."""
     gpu = uses_gpu(spec)
     sequences = spec.sequences or (32 if gpu else 8)
-    context = spec.context or min(llama_cpp.llama_model_n_ctx_train(pointer), DEFAULT_CONTEXT_LIMIT)
-    context = -(-context // 256) * 256  # llama.cpp rounds up to 256 cells a stream anyway
+    full = _longest(spec, pointer) * sequences
+    if spec.cells and spec.kv_unified is False:
+        raise SpecError("cells needs a unified KV cache, whose cells all sequences share: leave kv_unified away")
     threads = spec.threads or (1 if llama_cpp.llama_model_size(pointer) < SINGLE_THREAD_BYTES else usable_cpus())
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx = context * sequences
+    params.n_ctx = min(_whole(spec.cells), full) if spec.cells else full
     params.n_seq_max = sequences
     params.n_batch = max(spec.batch, sequences)
     params.n_ubatch = min(spec.ubatch or params.n_batch, params.n_batch)
@@ -101,7 +103,7 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     type_k, type_v = kv_types(spec, pointer)
     params.type_k, params.type_v = KV_TYPES[type_k], KV_TYPES[type_v]
     params.offload_kqv, params.op_offload = spec.kv_offload, spec.op_offload
-    params.kv_unified = gpu if spec.kv_unified is None else spec.kv_unified
+    params.kv_unified = gpu or spec.cells > 0 if spec.kv_unified is None else spec.kv_unified
     automatic = _FLASH_ATTENTION["auto" if gpu else "off"]
     params.flash_attn_type = automatic if spec.flash_attention == "auto" else _FLASH_ATTENTION[spec.flash_attention]
     if type_v not in ("f32", "f16", "bf16") and params.flash_attn_type == 0:
@@ -110,6 +112,21 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
         params.flash_attn_type = 1
     params.no_perf = True
     return params
+
+
+def context_length(spec: WorkerSpec, pointer: Any) -> int:
+    """The tokens that one sequence may have."""
+    longest = _longest(spec, pointer)
+    return min(longest, _whole(spec.cells)) if spec.cells else longest
+
+
+def _longest(spec: WorkerSpec, pointer: Any) -> int:
+    return _whole(spec.context or min(llama_cpp.llama_model_n_ctx_train(pointer), DEFAULT_CONTEXT_LIMIT))
+
+
+def _whole(cells: int) -> int:
+    """llama.cpp rounds up to 256 cells a stream anyway."""
+    return -(-cells // 256) * 256
 
 
 def kv_types(spec: WorkerSpec, pointer: Any) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 Contract: `KvCache` keeps the books of a context's sequences (slots) and is the only one to move KV. `acquire` leases a
 slot that already holds the longest prefix of a prompt that can be had: the conversation's own slot, a copy from any
 other slot, running ones included, or a page from host memory or disk. It returns None when the request should wait: no
-slot is free, or another request is just computing a prefix that both share. It never fails for memory. A released slot
-stays parked with its tokens until the room is needed; what is then evicted becomes a page, if the cost model says so.
+slot or too few cells are free, or another request is just computing a prefix that both share. It never fails for
+memory. A released slot stays parked with its tokens until the room is needed; what is then evicted becomes a page, if
+the cost model says so. `reserve` evicts until so many cells are free, `suspend` takes the slot of a running request.
 
 Copies between split streams are carried out by the next decode call, so until `flushed` the target of one is not paged
 out, and neither side is overwritten by a page.
@@ -13,18 +14,18 @@ out, and neither side is overwritten by a page.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from aios_actors.engine.cost import CostModel
 from aios_actors.engine.pages import WORTHWHILE, Hit, PageStore
 from aios_actors.engine.radix import Match, RadixTree, common_prefix
+from aios_actors.engine.slots import CellPool, Slot, Tokens
 
-Tokens = npt.NDArray[np.int32]
+# Cells kept free for each running request when one more is admitted to a unified cache.
+HEADROOM = 32
 
 
 class KvBackend(Protocol):
@@ -43,41 +44,6 @@ class Lease(Struct, frozen=True):
     cached: int
 
 
-class Slot:
-    """One sequence of the context: the tokens it holds, the adapters they were computed with, and who uses it."""
-
-    def __init__(self, index: int, context: int) -> None:
-        self.index = index
-        self.length = 0
-        self.conversation = ""
-        self.adapters = ""
-        self.leased = False
-        self.used = 0
-        self.target = 0
-        self._buffer = np.empty(context, np.int32)
-
-    @property
-    def tokens(self) -> Tokens:
-        """The tokens whose KV is resident; shape (length,)."""
-        return self._buffer[: self.length]
-
-    def append(self, tokens: Iterable[int]) -> None:
-        """Note that the KV of `tokens` was computed."""
-        new = np.asarray(tokens, np.int32)
-        self._buffer[self.length : self.length + len(new)] = new
-        self.length += len(new)
-
-    def fill(self, tokens: Tokens) -> None:
-        """Note that the slot now holds exactly `tokens`."""
-        self._buffer[: len(tokens)] = tokens
-        self.length = len(tokens)
-
-    def __repr__(self) -> str:
-        state = "leased" if self.leased else "parked" if self.length else "empty"
-        owner = f" of {self.conversation}" if self.conversation else ""
-        return f"<Slot {self.index} {state} {self.length} tokens{owner}>"
-
-
 class KvCache:
     """The slots of one context and the pages behind them."""
 
@@ -88,14 +54,18 @@ class KvCache:
         context: int,
         pages: PageStore,
         cost: CostModel,
+        cells: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._backend = backend
         self._cost = cost
         self._clock = clock
-        self.slots = [Slot(i, context) for i in range(slots)]
-        self.context = context
+        self._pool = None if cells is None else CellPool(cells)  # None: each slot has `context` cells of its own
+        self.slots = [Slot(i, context, self._pool) for i in range(slots)]
+        self.capacity = context * slots if cells is None else cells
         self.pages = pages
+        self.crowded = False
+        """Whether the last request that `acquire` sent away has to wait for cells."""
         self._leases = 0
         self._held: RadixTree[int] = RadixTree()
         self._coming: RadixTree[int] = RadixTree()  # prompts that running requests are still computing
@@ -116,7 +86,13 @@ class KvCache:
         if self._coming.match(reusable, adapters).length >= held.length + WORTHWHILE:
             return None
         target = self._choose(free, held, reusable, conversation, adapters)
+        source = self._source(held, conversation) if held.length else target
         hit = self.pages.find(reusable, adapters, resident=held.length)
+        if not self._fits(len(tokens) - (0 if hit else held.length), {target.index, source.index}):
+            if self.crowded:
+                return None
+            self.reserve(self.capacity)  # nothing runs: all parked slots make room
+            return self.acquire(tokens, conversation, adapters)
         if hit is not None:
             if target.index in self._copied_from | self._copied_to:
                 return None
@@ -124,7 +100,6 @@ class KvCache:
         if self._overlap(target, reusable, adapters) == held.length:
             self._vacate(target, keep=held.length, conversation=conversation)
         else:
-            source = self._source(held, conversation)
             self._vacate(target, keep=0, conversation=conversation)
             self._copy(source, target, held.length)
         return self._lease(target, tokens, conversation, adapters)
@@ -142,8 +117,36 @@ class KvCache:
         """Drop the tokens of a slot from `length` on."""
         slot = self.slots[index]
         self._backend.truncate(index, length)
-        slot.length = min(slot.length, length)
+        slot.cut(length)
         self._update(slot)
+
+    def suspend(self, index: int, owner: str) -> None:
+        """Take the slot of a running request; its tokens become a page of `owner`, if that is worth it."""
+        slot = self.slots[index]
+        self.release(index)
+        slot.conversation = owner
+        self._vacate(slot, keep=0, conversation="")
+        slot.conversation = ""
+
+    def reserve(self, cells: int, spare: frozenset[int] = frozenset()) -> int:
+        """Evict parked slots, the least recently used first and none of `spare`, until `cells` are free.
+
+        Returns:
+            How many are free; with split streams, where each slot has its own, all.
+        """
+        if self._pool is None:
+            return self.capacity
+        parked = [s for s in self.slots if s.length and not s.leased and s.index not in spare]
+        for slot in sorted(parked, key=lambda s: (bool(s.conversation), s.used)):
+            if self._pool.free >= cells:
+                break
+            self._vacate(slot, keep=0, conversation="")
+            slot.conversation = ""
+        return self._pool.free
+
+    def evict_parked(self) -> bool:
+        """Make all parked slots give their cells back; False if there was nothing to evict."""
+        return self._pool is not None and self._pool.free < self.reserve(self.capacity)
 
     def forget(self, conversation: str) -> None:
         """A conversation is over: its slot may be reused first, and its page is dropped."""
@@ -161,13 +164,24 @@ class KvCache:
 
     @property
     def resident(self) -> int:
-        """Tokens held by all slots together."""
-        return sum(s.length for s in self.slots)
+        """Cells that hold tokens."""
+        return sum(s.length for s in self.slots) if self._pool is None else self._pool.capacity - self._pool.free
 
     @property
     def parked(self) -> int:
         """Slots that hold tokens and serve no request."""
         return sum(1 for s in self.slots if s.length and not s.leased)
+
+    def _fits(self, tokens: int, spare: set[int]) -> bool:
+        """Whether there is room for one more request, which needs `tokens` cells.
+
+        Some is left for every running request to grow, else the newcomer would soon be suspended again.
+        """
+        running = sum(s.leased for s in self.slots)
+        wanted = min(tokens + (running + 1) * HEADROOM, self.capacity)
+        fits = self.reserve(wanted, frozenset(spare)) >= wanted
+        self.crowded = not fits and running > 0
+        return fits
 
     def _index(self) -> None:
         """Bring the trees up to what the running requests have computed."""
@@ -211,7 +225,7 @@ class KvCache:
             self._page_out(slot, keep)
         if keep < slot.length:
             self._backend.truncate(slot.index, keep)
-            slot.length = keep
+            slot.cut(keep)
         self._held.remove(slot.index)
 
     def _page_out(self, slot: Slot, keep: int) -> None:
@@ -228,9 +242,10 @@ class KvCache:
 
     def _copy(self, source: Slot, target: Slot, length: int) -> None:
         self._backend.copy(source.index, target.index, length)
-        self._copied_from.add(source.index)
-        self._copied_to.add(target.index)
-        target.fill(source.tokens[:length])
+        if self._pool is None:
+            self._copied_from.add(source.index)
+            self._copied_to.add(target.index)
+        target.share(source, length)
 
     def _page_in(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         state = self.pages.load(hit)
@@ -238,7 +253,7 @@ class KvCache:
         if state is not None:
             began = self._clock()
             if self._backend.restore(slot.index, state):
-                slot.fill(tokens[: hit.length])
+                slot.append(tokens[: hit.length])
             self._cost.observe_transfer("restore", len(state), self._clock() - began)
         return self._lease(slot, tokens, conversation, adapters)
 
@@ -253,4 +268,5 @@ class KvCache:
     def _empty(self, slot: Slot) -> None:
         self._backend.truncate(slot.index, 0)
         self._held.remove(slot.index)
-        slot.length, slot.conversation = 0, ""
+        slot.cut(0)
+        slot.conversation = ""

@@ -40,7 +40,7 @@ from aios_actors.engine.sampling import sample
 from aios_actors.engine.sequence import RequestError, Sequence
 from aios_actors.engine.spec import ModelInfo
 
-_DONE, _ABORTED = 0, 2  # return codes of llama_decode
+_DONE, _FULL, _ABORTED = 0, 1, 2  # return codes of llama_decode
 _WORTH_ABORTING = 32  # tokens of prefill; a batch below that is over before anything else could start
 
 
@@ -73,7 +73,8 @@ class Engine:
         self._cost = CostModel()
         disk = SwapFile(model.spec.disk_folder, model.spec.disk_memory)
         pages = PageStore(model.digest, model.spec.host_memory, disk, self._cost, clock)
-        self.kv = KvCache(model, model.sequences, model.context_length, pages, self._cost, clock)
+        cells = model.cells if model.unified else None
+        self.kv = KvCache(model, model.sequences, model.context_length, pages, self._cost, cells, clock)
         self._clock = clock
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
@@ -176,22 +177,45 @@ class Engine:
             lease = self.kv.acquire(as_array(sequence.tokens), sequence.submit.conversation, sequence.adapters)
             sequence.pages_in += self.kv.pages.paged_in - came
             sequence.pages_out += self.kv.pages.paged_out - went
+            if lease is None and self.kv.crowded:
+                return  # else small requests would always overtake a large one
             if lease is None:
                 continue
-            sequence.slot, sequence.cached = lease.slot, lease.cached
-            sequence.admitted = self._clock()
+            sequence.slot = lease.slot
+            if not sequence.admitted:
+                sequence.admitted, sequence.cached = self._clock(), lease.cached
             sequence.lookup = self._speculation.lookup(sequence.tokens)
             self._counts.cached_tokens += lease.cached
             self._waiting.remove(sequence)
             self._running.append(sequence)
 
+    def _make_room(self) -> int:
+        """How many tokens this step may compute; the youngest requests make way while the others could not go on."""
+        while True:
+            wanted = sum(len(s.tokens) - self._length(s) for s in self._running)
+            room = self.kv.reserve(min(wanted, self._batch.capacity))
+            if room >= len(self._running) or not self._suspend_youngest():
+                return min(room, self._batch.capacity)
+
+    def _suspend_youngest(self) -> bool:
+        """Let the request that came last, of the least urgent ones, wait for room; False if there is only one."""
+        if len(self._running) < 2:
+            return False
+        sequence = max(self._running, key=lambda s: (-s.submit.priority, s.admitted))
+        self.kv.suspend(sequence.slot, sequence.owner)
+        sequence.slot, sequence.suspended = -1, True
+        self._counts.suspended += 1
+        self._running.remove(sequence)
+        bisect.insort_left(self._waiting, sequence, key=lambda s: -s.submit.priority)
+        return True
+
     def _plan(self) -> list[_Chunk]:
         """What each running request computes now, in ascending order of slot; fills the batch."""
+        room = self._make_room()
         chosen = self._turn()
         pending = {s.id: len(s.tokens) - self._length(s) for s in chosen}
         decoders = [s for s in chosen if s.started]
         prefilling = [s for s in chosen if not s.started]
-        room = self._batch.capacity
         shares: dict[int, int] = {}
         for sequence in decoders:
             shares[sequence.id] = min(pending[sequence.id], max(room - (len(decoders) - len(shares) - 1), 1))
@@ -255,6 +279,8 @@ class Engine:
         code = self.model.decode(self._batch.raw, chunks[0].sequence.adapters)
         self._flight = None
         self.kv.flushed()
+        if code == _FULL and (self._suspend_youngest() or self.kv.evict_parked()):
+            return False  # nothing was computed; with more room it will be
         for chunk in chunks:
             sequence = chunk.sequence
             if code == _DONE:
@@ -322,6 +348,8 @@ class Engine:
         self._running.remove(sequence)
         self._counts.forced_tokens += sequence.forced
         self.kv.release(sequence.slot, keep=keep)
+        if not sequence.submit.conversation:
+            self.kv.forget(sequence.owner)
 
     def _interrupt(self, request: int, reason: FinishReason) -> None:
         sequence = self._live.get(request)

@@ -82,7 +82,8 @@ class Model:
         params = device.context_params(spec, pointer)
         self.sequences = int(llama_cpp.llama_n_seq_max(context))
         self.batch = int(llama_cpp.llama_n_batch(context))
-        self.context_length = int(llama_cpp.llama_n_ctx(context)) // self.sequences
+        self.cells = int(llama_cpp.llama_n_ctx(context))
+        self.context_length = device.context_length(spec, pointer)
         self.kv_types = device.kv_types(spec, pointer)
         # Weights and KV layout: a page of one digest fits no model of another.
         self.digest = hashlib.blake2b("/".join((fingerprint, *self.kv_types)).encode(), digest_size=16).hexdigest()
@@ -109,6 +110,7 @@ class Model:
             context=self.context_length,
             context_train=self.context_train,
             sequences=self.sequences,
+            cells=self.cells,
             batch=self.batch,
             threads=int(llama_cpp.llama_n_threads(self.context)),
             gpu_layers=spec.gpu_layers if device.uses_gpu(spec) else 0,
@@ -246,8 +248,8 @@ def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:
         llama_cpp.llama_model_free(pointer)
         raise LoadError(
             "context_failed",
-            f"llama.cpp cannot make a context of {params.n_seq_max} x {params.n_ctx // params.n_seq_max} tokens for "
-            f"{spec.model_path}; lower context or sequences{log.explain()}",
+            f"llama.cpp cannot make a KV cache of {params.n_ctx} cells for {params.n_seq_max} sequences of "
+            f"{spec.model_path}; lower context, sequences or cells{log.explain()}",
         )
     return context
 

@@ -67,6 +67,7 @@ class Sequence:
         self.computed = 0
         self.pages_in = 0
         self.pages_out = 0
+        self.suspended = False  # it had to give its cells away, and has not caught up yet
         self.drafted = 0
         self.accepted = 0
         self._vocab = vocab
@@ -84,6 +85,11 @@ class Sequence:
         self._replay(submit.generated)
 
     @property
+    def owner(self) -> str:
+        """Whose page its KV becomes while it is suspended."""
+        return self.submit.conversation or f"request {self.id}"
+
+    @property
     def generated(self) -> int:
         """Generated tokens so far, those of earlier slices included."""
         return len(self.tokens) - self.prompt_length
@@ -95,8 +101,8 @@ class Sequence:
 
     @property
     def started(self) -> bool:
-        """Whether this request has sampled a token: it decodes from here on."""
-        return self.first_token > 0.0
+        """Whether this request decodes: it has sampled a token, and all before it is computed."""
+        return self.first_token > 0.0 and not self.suspended
 
     @property
     def room(self) -> int:
@@ -112,6 +118,7 @@ class Sequence:
     def accept(self, choice: Choice, now: float) -> None:
         """Append a sampled token and what the constraint forces after it; sets `finish` when that ends the request."""
         self.first_token = self.first_token or now
+        self.suspended = False
         if choice.token < 0:
             self.fail(Fault("bad_sampling", "no token is left to choose: logit_bias and constraint exclude them all"))
             return

@@ -20,8 +20,10 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     """The settings of one worker: one model, one llama.cpp context.
 
     `context` is in tokens for one sequence (0: the model's training length, at most 8,192). `sequences` is how many
-    conversations have KV cells of their own (0: 8 on the CPU, 32 on a GPU). `batch` is the most tokens in one decode
-    call, `ubatch` the most that llama.cpp computes at once. `threads` 0: the CPUs this process may use, one for a
+    conversations the KV cache holds at once (0: 8 on the CPU, 32 on a GPU). `cells` is how many tokens all of them
+    together may have there (0: enough for each at full length); with fewer the cache is unified, and requests make way
+    for each other when it is full. `batch` is the most tokens in one decode call, `ubatch` the most that llama.cpp
+    computes at once. `threads` 0: the CPUs this process may use, one for a
     model so small that a second does not pay. `gpu_layers` -1: all. `device`: a llama.cpp device (`CUDA0`, `cuda:0`,
     `Metal`, `none`), or several with commas; empty: all there are. `split` and `tensor_split` say how several devices
     share the layers; `main_gpu` holds what is not shared. `kv_offload` puts the KV cache on the GPU, `op_offload` large
@@ -39,6 +41,7 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     name: str = ""
     context: NonNegative = 0
     sequences: Annotated[int, Meta(ge=0, le=256)] = 0
+    cells: NonNegative = 0
     batch: Annotated[int, Meta(ge=1)] = 512
     ubatch: NonNegative = 0
     threads: NonNegative = 0
@@ -69,8 +72,8 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
     """The loaded model and the settings in force.
 
     `digest` identifies weights and KV layout: KV pages and routing by prefix are bound to it. `context` is in tokens a
-    sequence. `family` is the template family that renders and parses tool calls (`hermes`, `llama3`, ...). `adapters`
-    are the names that requests may choose from.
+    sequence, `cells` what the KV cache holds of all. `family` is the template family that renders and parses tool calls
+    (`hermes`, `llama3`, ...). `adapters` are the names that requests may choose from.
     """
 
     name: str
@@ -82,6 +85,7 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
     context: int
     context_train: int
     sequences: int
+    cells: int
     batch: int
     threads: int
     gpu_layers: int
