@@ -1,9 +1,11 @@
 """A whole node with the embedded model: right answers, restarts of workers and of the node, fairness of results."""
 
 import asyncio
+import contextvars
 import gc
 import os
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +184,43 @@ async def test_nothing_of_a_node_is_left(tmp_path: Path) -> None:
     assert children() == before
     assert len(asyncio.all_tasks()) == tasks
     assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def outside(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Runs what a watcher wants done, which is called by an actor, as if from outside all actors."""
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+async def test_a_paused_run_stands_still_and_goes_on_to_the_same_answers(tmp_path: Path) -> None:
+    paused: list[asyncio.Task[None]] = []
+    standing: list[int] = []
+
+    async def pause() -> None:
+        await running.pause()
+        standing.extend(worker.running for worker in await running.workers())
+        await running.resume()
+
+    def watch(event: TaskEvent) -> None:
+        if event.state == "generating" and event.tokens_out >= 5 and len(paused) < 3 and all(p.done() for p in paused):
+            paused.append(outside(pause()))
+
+    expected = await results(config(), tmp_path)
+    running = node(config(), tmp_path, watch=watch)
+    async with running:
+        done = {result.task: result for result in await running.run_tasks(lambda result: None)}
+    assert {task: result.answer for task, result in done.items()} == {t: r.answer for t, r in expected.items()}
+    assert standing and not any(standing)
+
+
+async def test_a_killed_agent_takes_the_next_task(tmp_path: Path) -> None:
+    killed: list[asyncio.Task[None]] = []
+
+    def watch(event: TaskEvent) -> None:
+        if event.state == "generating" and not killed:
+            killed.append(outside(running.kill(event.agent)))
+
+    of = config(agents={"assistant": {"class": "agents.assistant:Assistant"}})
+    running = node(of, tmp_path, watch=watch)
+    async with running:
+        done = await running.run_tasks(lambda result: None)
+    assert sorted(result.error for result in done) == [""] * 5 + ["agent 'assistant' was killed"]

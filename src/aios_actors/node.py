@@ -14,7 +14,7 @@ from aios_actors.actors import ActorSystem, Refusal
 from aios_actors.config.structs import Config, ModelConfig, WorkerConfig
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
-from aios_actors.kernel.agents import EndTasks, RefuseTasks, RunTask
+from aios_actors.kernel.agents import EndTasks, Kill, Pause, RefuseTasks, Resume, RunTask
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, WorkerState
 from aios_actors.kernel.scheduler.messages import ListLines, SetPolicy
@@ -103,6 +103,31 @@ class Node:
             InvalidArgument: there is no such policy.
         """
         await self.system.actor_of("scheduler").ask(SetPolicy(model, policy))
+
+    async def pause(self, agent: str = "") -> None:
+        """Lets an agent, with those that it made, stand still; without a name the whole run. Returns when it does.
+
+        Its generation leaves its worker and keeps its tokens and its place in the line; what it asks for waits; a tool
+        call under way ends, and its answer waits too. The seconds of its budget stand still.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        await self.system.actor_of("agents").ask(Pause(agent))
+
+    async def resume(self, agent: str = "") -> None:
+        """Lets a paused agent, or all of them, go on exactly where they were. Raises NotFound."""
+        await self.system.actor_of("agents").ask(Resume(agent))
+
+    async def kill(self, agent: str = "") -> None:
+        """Ends what an agent does, with those that it made; without a name the whole run.
+
+        Who waits for it gets AgentKilled, and all that it held is free. An agent of the config is made anew.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        await self.system.actor_of("agents").ask(Kill(agent))
 
     def stop_accepting(self) -> None:
         """No task begins any more; `run_tasks` returns when those that run have ended, or `drain_s` is over."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from aios_actors.actors import Actor, ActorRef, ActorSystem, ChildSpec, Refusal, Reply, handler
+from aios_actors.actors import Actor, ActorRef, ActorSystem, ChildSpec, Clock, Refusal, Reply, handler
 from aios_actors.config.structs import AgentConfig, Config
 from aios_actors.engine.messages import ChatPrompt, ToolCall
 from aios_actors.engine.protocol import Result
@@ -168,12 +168,13 @@ async def running_kernel(
     places: int = 4,
     config: Config | None = None,
     entries: Mapping[str, AgentConfig] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[TestKernel]:
     """Starts a kernel with these agent classes; `entries` are config entries that differ from the default."""
     config = config or Config()
     engine, events = Engine(), list[TaskEvent]()
     accounts = Accounts(events.append, config.run.budget)
-    async with ActorSystem("test", supervision=KERNEL) as system:
+    async with ActorSystem("test", supervision=KERNEL, clock=clock) as system:
         kinds = {
             name: kind_of(system, name, cls, (entries or {}).get(name, AgentConfig(class_="test:Test")))
             for name, cls in (agents or {}).items()

@@ -57,7 +57,7 @@ def kernel_specs(
         child("memory", Memory, data / "memory.db", config.memory.cache, config.memory.notes),
         child("storage", Storage, data / "storage.db", config.storage.bytes),
         child("tool", Tool, tools),
-        child("scheduler", Scheduler, scheduling, policies, accounts),
+        child("scheduler", Scheduler, scheduling, policies, accounts, set[str]()),
         child("llm_core", LlmCore, workers, sockets, accounts, config.node.hang_s, logs),
         child("agents", AgentHost, kinds, accounts),
     )

@@ -65,6 +65,10 @@ class AgentFailed(SyscallError):
     """Raised to the asker when the asked agent's own code raised an exception."""
 
 
+class AgentKilled(SyscallError):
+    """Raised to whoever waits for an agent that was killed."""
+
+
 class WaitCycle(SyscallError):
     """Raised when an agent asks an agent that, directly or not, already waits for it."""
 

@@ -158,7 +158,7 @@ async def test_a_task_over_its_seconds_ends_with_its_budget(tmp_path: Path) -> N
     config = entry(budget={"seconds": 0.01}, options={"gate": None, "begun": None})
     config.options.update(gate=asyncio.Event(), begun=[])
     async with running_kernel(tmp_path, {"gate": Gate}, entries={"gate": config}) as kernel:
-        assert "seconds 0.01" in (await run(kernel, "gate", "x")).error
+        assert " of 0.01; it is seconds in [agents.gate.budget]" in (await run(kernel, "gate", "x")).error
 
 
 async def test_draining_lets_running_tasks_end_and_refuses_the_rest(tmp_path: Path) -> None:

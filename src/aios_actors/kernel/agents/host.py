@@ -1,4 +1,4 @@
-"""The agent host: makes agents, hands them tasks one at a time, and keeps who waits for whom.
+"""The agent host: hands agents tasks one at a time, and keeps who waits for whom.
 
 An agent whose code raises is made anew, and its asker gets AgentFailed. Agents that an agent made end with the task for
 which it made them. An agent that asks another waits for it; an ask that would close a circle of waiting is refused.
@@ -9,42 +9,26 @@ from collections.abc import Collection, Mapping
 
 import structlog
 
-from aios_actors.actors import (
-    ActorDied,
-    Backoff,
-    ChildSpec,
-    DeadlineExceeded,
-    MailboxSpec,
-    Refusal,
-    SupervisorSpec,
-    handler,
-)
-from aios_actors.kernel.access import AgentRights, Register, Unregister
+from aios_actors.actors import ActorDied, DeadlineExceeded, MailboxSpec, Refusal, handler
 from aios_actors.kernel.accounts import Account, Accounts
+from aios_actors.kernel.agents.life import AgentLife
 from aios_actors.kernel.agents.messages import AgentKind, EndTasks, Finished, RefuseTasks, RunTask
-from aios_actors.kernel.agents.pool import Assignment, Hosted, Pool
+from aios_actors.kernel.agents.pool import Assignment, Hosted
 from aios_actors.kernel.agents.waits import Waits
-from aios_actors.kernel.context import ForgetOwner
-from aios_actors.kernel.llm_core import ForgetAgent
-from aios_actors.kernel.service import KernelActor
 from aios_actors.syscalls.agent import AgentInfo, AskAgent, ListAgents, Perform, SpawnAgent
 from aios_actors.syscalls.errors import AgentFailed, NodeStopping, NotFound, WaitCycle
 
 log = structlog.get_logger(__name__)
 
 
-class AgentHost(KernelActor):
-    """Makes agents and brings tasks to them."""
+class AgentHost(AgentLife):
+    """Brings tasks to agents."""
 
     mailbox = MailboxSpec(capacity=32_768)
-    # A crash ends one task of one agent; however many do, no other agent is to suffer for it.
-    supervision = SupervisorSpec(intensity=1_000_000, backoff=Backoff(initial_s=0.0, max_s=0.0))
 
     def __init__(self, kinds: Mapping[str, AgentKind], accounts: Accounts) -> None:
         """`kinds`: the config's agents by name."""
-        self._accounts = accounts
-        self._pools = {name: Pool(kind) for name, kind in kinds.items()}
-        self._agents: dict[str, Hosted] = {}
+        super().__init__(kinds, accounts)
         self._waits = Waits(self._members)
         self._refusing = False
 
@@ -53,14 +37,6 @@ class AgentHost(KernelActor):
         for pool in self._pools.values():
             for _ in range(pool.kind.config.count):
                 pool.join(await self._make(pool, parent=""))
-
-    async def _make(self, pool: Pool, parent: str) -> Hosted:
-        kind, name = pool.kind, pool.new_name(child=bool(parent))
-        rights = AgentRights(name, kind.tools, kind.config.delegates, kind=kind.name, parent=parent)
-        await self.system.actor_of("access").ask(Register(rights))
-        spec = ChildSpec(factory=kind.make, args=(name,), name=name, restart="permanent")
-        hosted = self._agents[name] = Hosted(name, kind, await self.spawn(spec), parent)
-        return hosted
 
     @handler
     def run_task(self, message: RunTask) -> None:
@@ -94,35 +70,29 @@ class AgentHost(KernelActor):
             assignment.reply.fail(NotFound(f"no agent named {target!r}; there are: {', '.join(self._agents)}"))
 
     def _next(self, hosted: Hosted) -> None:
-        """Gives an agent the next task that waits for it or its kind."""
+        """Gives an agent the next task that waits for it or its kind, unless it stands still."""
+        if hosted.paused_at is not None or hosted.remaking:
+            return
         assignment = self._pools[hosted.kind.name].take(hosted)
         if assignment is not None:
             assignment.task = self.start_task(self._work(hosted, assignment), name=f"work-{hosted.name}")
-            assignment.reply.on_cancel(lambda: self._abandon(hosted, assignment))
+            assignment.task.add_done_callback(lambda task: self._cancelled(task, hosted, assignment))
+            assignment.reply.on_cancel(assignment.task.cancel)
 
-    def _abandon(self, hosted: Hosted, assignment: Assignment) -> None:
-        """Nobody waits for a task any more. One whose first step is still to come ends without a trace in `_work`."""
-        assert assignment.task is not None, "it has been begun"
-        assignment.task.cancel()
-        if not assignment.begun:
-            self._end_work(hosted, "cancelled")
+    def _cancelled(self, task: "asyncio.Task[None]", hosted: Hosted, assignment: Assignment) -> None:
+        """The asker gave up, or was answered by `_cut_short`: the agent is free. Otherwise the host itself ends."""
+        if task.cancelled() and assignment.reply.done and hosted.busy is assignment and self.ref.alive:
+            self._end_work(hosted, assignment.why or "cancelled")
 
     async def _work(self, hosted: Hosted, assignment: Assignment) -> None:
         """One task on one agent, from its start to its reply."""
-        assignment.begun = True
         now, accounts = self.system.now(), self._accounts
         account = accounts.begin(hosted.name, hosted.kind.config, now, assignment.number, assignment.asker)
-        end = account.end()
         try:
             if over := accounts.out_of_time(account, now):
                 raise over
-            timeout = None if end is None else end - now
-            answer = await hosted.ref.ask(Perform(assignment.input), timeout=timeout)
-        except asyncio.CancelledError:
-            # The asker gave up, or has been answered by `end_tasks`: the agent is free. Otherwise the host itself ends.
-            if assignment.reply.done:
-                self._end_work(hosted, "cancelled")
-            raise
+            self._watch_time(hosted)
+            answer = await hosted.ref.ask(Perform(assignment.input))
         except Refusal as refusal:
             error = self._why(hosted, account, refusal)
             account = self._end_work(hosted, str(error))
@@ -137,6 +107,7 @@ class AgentHost(KernelActor):
     def _end_work(self, hosted: Hosted, error: str = "") -> Account:
         """The agent's task is over: its account is closed, its children end, and it takes the next task."""
         hosted.busy = None
+        self.timers.cancel(hosted.name)
         self._end_children(hosted)
         self._waits.forget(hosted.name)
         account = self._accounts.end(hosted.name, error)
@@ -154,20 +125,6 @@ class AgentHost(KernelActor):
         log.warning("agent failed", agent=hosted.name, exc_info=cause)
         why = f"{type(cause).__name__}: {cause}" if cause else str(refusal)
         return AgentFailed(f"agent {hosted.name!r} failed: {why}")
-
-    def _end_children(self, hosted: Hosted) -> None:
-        """The agents that it made for its task end with the task."""
-        for child in hosted.children:
-            self._end_children(child)
-            del self._agents[child.name]
-            child.ref.kill()
-            self._accounts.gone(child.name, child.kind.name)
-            self.system.actor_of("access").tell(Unregister(child.name))
-            self.system.actor_of("llm_core").tell(ForgetAgent(child.name))
-            self.system.actor_of("context").tell(ForgetOwner(child.name))
-            for assignment in child.queue:
-                assignment.reply.fail(AgentFailed(f"agent {child.name!r} has ended with the task it was made for"))
-        hosted.children.clear()
 
     def _members(self, target: str) -> Collection[str]:
         """Names of the agents that a task for this agent or kind can go to."""
@@ -192,6 +149,8 @@ class AgentHost(KernelActor):
         child = await self._make(pool, parent=self.caller)
         if maker is not None:
             maker.children.append(child)
+            if maker.paused_at is not None:
+                self._hold([child])
         return child.name
 
     @handler
@@ -215,11 +174,4 @@ class AgentHost(KernelActor):
         """Ends what still runs; what an agent was asked by another ends with the asker's own."""
         error = NodeStopping("the node was shut down before this task ended")
         for hosted in self._agents.values():
-            work = hosted.busy
-            if work is None or work.task is None:
-                continue
-            if work.number is None:
-                work.reply.fail(error)
-            else:
-                work.reply.send(Finished(hosted.name, None, str(error), self._accounts.of(hosted.name)))
-            self._abandon(hosted, work)
+            self._cut_short(hosted, error)

@@ -47,6 +47,36 @@ class RunTask(Message[Finished], frozen=True):
     input: str
 
 
+class Pause(Message[None], frozen=True):
+    """Let an agent and those that it made stand still; "" is all. Answered when none of their generations runs.
+
+    Errors: NotFound.
+    """
+
+    agent: str = ""
+
+
+class Resume(Message[None], frozen=True):
+    """Let paused agents go on; "" is all. One that is not paused is no error. Errors: NotFound."""
+
+    agent: str = ""
+
+
+class Kill(Message[None], frozen=True):
+    """End what an agent does, with those that it made; "" is the whole run, the tasks that wait included.
+
+    Who waits for it gets AgentKilled. An agent of the config is made anew and takes the next task. Errors: NotFound.
+    """
+
+    agent: str = ""
+
+
+class OutOfTime(Message[None], frozen=True):
+    """From the host's own timer: see whether the seconds of an agent's task are over."""
+
+    agent: str
+
+
 class RefuseTasks(Message[None], frozen=True):
     """Answer all tasks that no agent has begun with NodeStopping, and take no more."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from aios_actors.actors import ActorRef, Reply
+from aios_actors.actors import ActorRef, ChildSpec, Reply
 from aios_actors.kernel.agents.messages import AgentKind
 
 
@@ -22,7 +22,7 @@ class Assignment:
         worker: name of the agent that works on it; "" while none does.
         number: its number in the run; None for a task from another agent.
         task: what awaits the agent's answer, while it works.
-        begun: whether that has made its first step.
+        why: why it was ended before its answer; "" if it was not.
     """
 
     input: Any
@@ -32,20 +32,33 @@ class Assignment:
     worker: str = ""
     number: int | None = None
     task: asyncio.Task[None] | None = None
-    begun: bool = False
+    why: str = ""
 
 
 @dataclass(eq=False, slots=True)
 class Hosted:
-    """An agent: what it works on, the tasks that wait for just this one, who made it, and whom it made."""
+    """An agent: what it works on, the tasks that wait for just this one, who made it, and whom it made.
+
+    `spec` is what its actor is made from. `paused_at` is the clock time since which it stands still; `remaking` is set
+    while a fresh actor takes the place of one that was killed. It takes no task then.
+    """
 
     name: str
     kind: AgentKind
+    spec: ChildSpec
     ref: ActorRef
     parent: str = ""
     busy: Assignment | None = None
     queue: deque[Assignment] = field(default_factory=deque)
     children: "list[Hosted]" = field(default_factory=list)
+    paused_at: float | None = None
+    remaking: bool = False
+
+    def tree(self) -> "Iterator[Hosted]":
+        """Itself and all that it made, and they."""
+        yield self
+        for child in self.children:
+            yield from child.tree()
 
 
 class Pool:
@@ -85,6 +98,15 @@ class Pool:
         if not hosted.parent:
             self._idle[hosted] = None
         return None
+
+    def leave(self, hosted: Hosted) -> None:
+        """The agent is no more."""
+        self.members.remove(hosted)
+        self._idle.pop(hosted, None)
+
+    def sit_out(self, hosted: Hosted) -> None:
+        """The agent takes no tasks until it asks for one by `take`."""
+        self._idle.pop(hosted, None)
 
     def drain(self) -> Iterator[Assignment]:
         """Takes out all tasks that wait for the pool or for one of its agents."""

@@ -21,7 +21,7 @@ from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate,
 from aios_actors.kernel.scheduler.door import Door
 from aios_actors.kernel.scheduler.job import Job, estimated_tokens
 from aios_actors.kernel.scheduler.line import Line, Turn
-from aios_actors.kernel.scheduler.messages import ListLines, SetPolicy, state_of
+from aios_actors.kernel.scheduler.messages import Hold, ListLines, Release, SetPolicy, state_of
 from aios_actors.kernel.scheduler.policies import Ticket, UnknownPolicy, find_policy
 from aios_actors.observe.state import ModelState
 from aios_actors.syscalls.errors import (
@@ -44,13 +44,15 @@ RESTARTS = 3
 class Scheduler(Door):
     """Checks, queues and forwards syscalls."""
 
-    mailbox = MailboxSpec(capacity=16_384)
+    mailbox = MailboxSpec(capacity=16_384, stash=65_536)
 
-    def __init__(self, config: SchedulerConfig, policies: dict[str, str], accounts: Accounts) -> None:
-        """`policies`: name of the policy of each model that workers serve; outlives the actor, so that a restart
-        forgets no `SetPolicy`.
+    def __init__(
+        self, config: SchedulerConfig, policies: dict[str, str], accounts: Accounts, held: set[str] | None = None
+    ) -> None:
+        """`policies`: name of the policy of each model that workers serve; `held`: names of paused agents. Both outlive
+        the actor, so that a restart forgets no `SetPolicy` and no `Hold`.
         """
-        super().__init__(accounts)
+        super().__init__(accounts, held)
         self._config = config
         self._policies = policies
         self._lines = {model: Line(config, find_policy(name)(config), name=name) for model, name in policies.items()}
@@ -58,6 +60,7 @@ class Scheduler(Door):
         # Those that have to wait until calls under way have left something of their budget.
         self._aside: dict[int, Job] = {}
         accounts.take_back_all()
+        self._quiet: list[tuple[frozenset[str], Reply[None]]] = []
 
     async def started(self) -> None:
         """Asks for the workers' places; those of workers that become ready later are told anyhow."""
@@ -103,7 +106,7 @@ class Scheduler(Door):
         now = self.system.now()
         account = self._accounts.of(caller)
         ticket = Ticket(self.request_id, caller, now, estimated_tokens(ChatPrompt(call.messages)), group=caller)
-        deadline = math.inf if self.deadline is None else self.deadline
+        deadline = min(end for end in (self.deadline, account.end(), math.inf) if end is not None)
         if account.config is not None:
             own = account.config
             ticket.program, ticket.priority, ticket.weight = account.program, own.priority, own.weight
@@ -157,6 +160,49 @@ class Scheduler(Door):
         for each in (line, *others):
             self._dispatch(each)
 
+    @handler
+    def hold(self, message: Hold) -> None:
+        """Pauses agents: their calls leave lines and workers, and what they ask for from now on is put aside."""
+        self._held |= message.agents
+        now = self.system.now()
+        for job in self._jobs.values():
+            if job.caller not in message.agents or job.held_at is not None:
+                continue
+            if job.on_worker:
+                self._service("llm_core").tell(PreemptJob(job.id))
+            elif job.id not in job.line.running:
+                job.held_at = now
+                self._aside.pop(job.id, None)
+                job.line.set_aside(job.ticket, now)
+        self._quiet.append((message.agents, self.defer()))
+        self._tell_quiet()
+
+    @handler
+    def release(self, message: Release) -> None:
+        """Lets paused agents go on, from where they were."""
+        self._held -= message.agents
+        now = self.system.now()
+        for job in [job for job in self._jobs.values() if job.caller in message.agents and job.held_at is not None]:
+            held_at, job.held_at = job.held_at or now, None
+            if job.line.error:
+                self._fail(job, ModelUnavailable(job.line.error))
+            else:
+                job.line.readmit(job.ticket, now, now - held_at)
+        for line in self._lines.values():
+            self._dispatch(line)
+        self.unstash_all()
+        self._tell_quiet()
+
+    def _tell_quiet(self) -> None:
+        """Answers those who wait for paused agents to be off the workers."""
+        running = {job.caller for job in self._jobs.values() if job.id in job.line.running} if self._quiet else set()
+        waiting, self._quiet = self._quiet, []
+        for agents, reply in waiting:
+            if agents & self._held & running:
+                self._quiet.append((agents, reply))
+            else:
+                reply.send(None)
+
     def _cancel(self, job: Job) -> None:
         """Nobody waits for the job any more: it leaves the line, or its worker, which is told through its task."""
         self._forget(job)
@@ -164,6 +210,7 @@ class Scheduler(Door):
         if job.line.leave(job.ticket, self.system.now()) and job.task is not None:
             job.task.cancel()
             self._end_turn(job)
+        self._tell_quiet()
 
     def _dispatch(self, line: Line) -> None:
         """Gives the free places away, and one more if a running call is to make room."""
@@ -209,7 +256,7 @@ class Scheduler(Door):
         """One turn of a job on a worker, and what follows from how it ended."""
         try:
             request = await self._request(job)
-            if job.line.leaving == job.id:  # asked to make room before it was handed over
+            if job.line.leaving == job.id or job.caller in self._held:  # taken back before it was handed over
                 outcome = Outcome("no_place", request.generated)
             else:
                 job.on_worker = True
@@ -220,6 +267,7 @@ class Scheduler(Door):
         else:
             self._settle(job, outcome)
         self._end_turn(job)
+        self._tell_quiet()
 
     async def _request(self, job: Job) -> Generate:
         """What the LLM core is asked for: the call itself, or what is left of it after a switch."""
@@ -252,11 +300,11 @@ class Scheduler(Door):
         """A turn has ended: the call is answered, or waits again, or is given up."""
         line, now = job.line, self.system.now()
         if outcome.finish == "no_place":
-            if line.leaving != job.id:
+            if line.leaving != job.id and job.caller not in self._held:
                 # A worker died a moment ago, or one that was cancelled has not left its worker yet.
                 line.places = len(line.running) - 1
                 self._service("llm_core").tell(TellCapacity())
-            line.back(job.ticket, now, None, lost=True)
+            self._wait_again(job, None, lost=True)
             return
         turn = self._take_in(job, outcome)
         result, lost = outcome.result, outcome.finish == "lost"
@@ -276,8 +324,18 @@ class Scheduler(Door):
             why = f"{job.restarts} workers died while they ran this call; it is not tried again"
             self._fail(job, GenerationFailed(why))
         else:
-            line.back(job.ticket, now, turn, lost=lost)
+            self._wait_again(job, turn, lost=lost)
             self._accounts.note(job.caller, "waiting")
+
+    def _wait_again(self, job: Job, turn: Turn | None, *, lost: bool) -> None:
+        """A turn is over: the call waits in its line, or is held if its agent is paused, in which case it keeps its
+        place.
+        """
+        now, held = self.system.now(), job.caller in self._held
+        job.line.back(job.ticket, now, turn, lost=lost or held)
+        if held:
+            job.held_at = now
+            job.line.set_aside(job.ticket, now)
 
     def _take_in(self, job: Job, outcome: Outcome) -> Turn:
         """Notes what a turn brought, and charges its tokens; the prompt's only once, whatever was computed again."""

@@ -5,7 +5,7 @@ The reply slot travels with it, so that the answer goes straight back to the age
 
 from typing import Any
 
-from aios_actors.actors import ActorRef, handler
+from aios_actors.actors import ActorRef, Refusal, handler
 from aios_actors.kernel.access import Check
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.service import KernelActor
@@ -29,16 +29,27 @@ ContextCall = (
 AgentCall = agent.AskAgent | agent.SpawnAgent | agent.ListAgents
 
 
+class _PutAside(Refusal):
+    """Ends a handler whose message was stashed; a stashed message is not answered by it."""
+
+
 class Door(KernelActor):
     """The part of the scheduler that all syscalls go through; LLM calls are the rest of it."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        """`accounts`: where tool calls, and what is handed on, are counted."""
+    def __init__(self, accounts: Accounts, held: set[str] | None) -> None:
+        """`accounts`: where tool calls, and what is handed on, are counted; `held`: names of paused agents."""
         self._accounts = accounts
+        self._held = set[str]() if held is None else held
 
     async def _check(self, call: Syscall[Any]) -> str:
-        """The caller's name, once the access actor has let the call pass. Raises AccessDenied."""
+        """The caller's name, once the access actor has let the call pass. Raises AccessDenied.
+
+        A call of a paused agent is put aside, and comes again when the agent goes on.
+        """
         caller = self.caller
+        if caller in self._held:
+            self.stash()
+            raise _PutAside
         await self._service("access").ask(Check(caller, call.verb, call.resource(), self.request_id))
         return caller
 

@@ -49,6 +49,7 @@ class Job:
         preemptions: how often it was taken off its worker for another call.
         restarts: how often its worker died under it.
         task: what awaits its worker, while it runs.
+        held_at: clock time since which it is held, because its agent is paused; None if it is not.
     """
 
     ticket: Ticket
@@ -67,6 +68,7 @@ class Job:
     preemptions: int = 0
     restarts: int = 0
     task: asyncio.Task[None] | None = None
+    held_at: float | None = None
 
     @property
     def id(self) -> int:

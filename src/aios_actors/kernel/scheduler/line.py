@@ -91,6 +91,19 @@ class Line:
             self.served[self.name].preemptions += 1
         self.policy.add(ticket)
 
+    def set_aside(self, ticket: Ticket, now: float) -> None:
+        """A waiting call leaves the line until `readmit`; the time until then is no waiting."""
+        self.policy.remove(ticket)
+        if ticket.waits_since is not None:
+            ticket.waited += now - ticket.waits_since
+        ticket.waits_since = None
+
+    def readmit(self, ticket: Ticket, now: float, away_s: float) -> None:
+        """A call that was set aside takes its place again, with as much time as it had."""
+        ticket.waits_since = now
+        ticket.deadline += away_s
+        self.policy.add(ticket)
+
     def end(self, ticket: Ticket, now: float, turn: Turn | None) -> None:
         """The call has ended."""
         self._end_turn(ticket, now, turn)

@@ -5,6 +5,21 @@ from aios_actors.kernel.scheduler.line import Line
 from aios_actors.observe.state import ModelState, PolicyTotals
 
 
+class Hold(Message[None], frozen=True):
+    """From the agent host: hold all that these agents ask for, from now on, and take their generations off the workers.
+
+    Answered when none of their generations runs. A generation keeps its tokens and its place in the line.
+    """
+
+    agents: frozenset[str]
+
+
+class Release(Message[None], frozen=True):
+    """From the agent host: these agents go on."""
+
+    agents: frozenset[str]
+
+
 class SetPolicy(Message[None], frozen=True):
     """From now on this policy decides who gets the model next; what waits goes over to it.
 
