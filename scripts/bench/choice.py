@@ -14,6 +14,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="a GGUF")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="135m", help="of the random-weight model")
     parser.add_argument("--threads", type=int, default=0, help="0: all CPUs that this process may use")
+    parser.add_argument("--gpu-layers", type=int, default=0, help="of our engine; -1: all")
 
 
 def chosen_model(options: argparse.Namespace) -> Path:

@@ -30,6 +30,7 @@ from scripts.bench.fleet.ours import running_worker
 from scripts.bench.fleet.probes import decode_rate, prefill_rate
 from scripts.bench.report import Row, add_arguments, report
 
+ALL_LAYERS = 999  # for llama-batched-bench; more than any model has
 DECODE_WANTED, PAGING_WANTED = 0.95, 100.0
 REPEATS = 3
 
@@ -152,7 +153,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     sizes = Sizes((1, 4), 32, 16, 128, 256) if options.quick else Sizes()
     model, threads = chosen_model(options), chosen_threads(options)
     context = max(sizes.prompt + sizes.out, sizes.prefill + 1)
-    base = WorkerSpec(str(model), "bench", threads=threads, speculate="off")
+    base = WorkerSpec(str(model), "bench", threads=threads, gpu_layers=options.gpu_layers, speculate="off")
     spec = replace(base, context=context, sequences=max(sizes.widths))
     mine, info = anyio.run(ours, spec, sizes)
     rows = [Row(f"decode, {width} at once: aios_actors", rate, "tokens/s") for width, rate in mine.decode.items()]
@@ -164,7 +165,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
         others = {}
         for name, flags in settings(info).items():
             print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
-            others[name] = batched_bench(program, model, threads, sizes, flags)
+            layers = ["-ngl", str(options.gpu_layers if options.gpu_layers >= 0 else ALL_LAYERS)]
+            others[name] = batched_bench(program, model, threads, sizes, [*flags, *layers])
         rows += compare(mine, others, sizes)
     return rows + paging(replace(base, context=sizes.page + 48, sequences=1), sizes.page)
 

@@ -53,10 +53,10 @@ def sampling_seconds(sampling: Sampling) -> float:
     return time.perf_counter() - began
 
 
-def step_seconds(path: Path, repeat: int) -> float:
+def step_seconds(path: Path, gpu_layers: int, repeat: int) -> float:
     """A decode call of one token for each sequence, the reading of its logits included."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
-    model = load(WorkerSpec(str(path), context=256, sequences=SEQUENCES))
+    model = load(WorkerSpec(str(path), context=256, sequences=SEQUENCES, gpu_layers=gpu_layers))
     batch = Batch(model.batch)
 
     def step(position: int) -> float:
@@ -78,9 +78,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--model", type=Path, help="a GGUF whose decode step is the measure")
+    parser.add_argument("--gpu-layers", type=int, default=0, help="of that model; -1: all")
     options = parser.parse_args()
     repeat = 10 if options.quick else 50
-    step = step_seconds(options.model, repeat) if options.model else None
+    step = step_seconds(options.model, options.gpu_layers, repeat) if options.model else None
     rows = []
     for name, sampling in KINDS.items():
         seconds = median(lambda sampling=sampling: sampling_seconds(sampling), repeat)  # type: ignore[misc]

@@ -195,7 +195,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_engine_arguments(parser)
     parser.add_argument("--fleets", default="ABCD", help="which fleets, by letter")
-    parser.add_argument("--gpu-layers", type=int, default=0, help="of our engine; start the other servers yourself")
     # Random weights repeat themselves far more than trained ones, which would flatter speculation.
     parser.add_argument("--speculate", choices=("off", "auto", "on"), default="off", help="of our engine")
     parser.add_argument("--llama-server", type=Path, help="the binary; it is started in several settings")
