@@ -83,7 +83,7 @@ async def test_every_setting_of_a_worker_reaches_its_process(tmp_path: Path) -> 
         "model": "nano", "sequences": 3, "cells": 512, "batch": 64, "ubatch": 32, "threads": 5, "threads_batch": 6,
         "gpu_layers": 7, "device": "cuda:0,cuda:1", "split_mode": "row", "split": (2.0, 1.0), "main_gpu": 1,
         "kv_type": "q8_0", "kv_unified": True, "kv_offload": False, "op_offload": False, "flash_attention": "on",
-        "mmap": False, "mlock": True, "speculate": "off", "host_memory": 8, "disk_memory": 9,
+        "mmap": False, "mlock": True, "device_sampling": True, "speculate": "off", "host_memory": 8, "disk_memory": 9,
     }  # fmt: skip
     assert worker.keys() == set(WorkerConfig.__struct_fields__) - {"count"}
     of = config(workers=[worker])

@@ -31,8 +31,7 @@ PROJECT = ("src", "scripts", "agents", "configs", "pyproject.toml", "requirement
 PINNED = ("anyio", "jinja2", "llguidance", "msgspec", "numpy", "rich", "structlog")
 TOOLS = ("gguf", "cmake", "ninja", "scikit-build-core")
 PLATFORMS = tuple(
-    f"manylinux{tag}_x86_64"
-    for tag in ("_2_31", "_2_28", "_2_27", "_2_17", "2014", "_2_12", "2010", "_2_5", "1")
+    f"manylinux{tag}_x86_64" for tag in ("_2_31", "_2_28", "_2_27", "_2_17", "2014", "_2_12", "2010", "_2_5", "1")
 )
 _LEFT_OUT = re.compile(
     r"[^/]+/(\.git(/|$)|\.github/|docs/|tests/"

@@ -211,6 +211,7 @@ class Node:
             flash_attention=worker.flash_attention,
             mmap=worker.mmap,
             mlock=worker.mlock,
+            device_sampling=worker.device_sampling,
             speculate=worker.speculate,
             host_memory=worker.host_memory,
             disk_memory=worker.disk_memory,

@@ -101,6 +101,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
         flash_attention: "auto" is off on a CPU, where it is slower.
         mmap: whether weights are mapped from the file, and so shared by workers, rather than read.
         mlock: whether weights are kept from being swapped out.
+        device_sampling: whether the GPU chooses the tokens of greedy calls without constraint, penalties, bias and log
+        probabilities; the output is the same, and their logits need not be copied.
         speculate: "auto" computes tokens that a text's own repetitions foretell while that pays, "on" always, "off"
         never; the output is the same.
         host_memory: bytes of main memory for the KV of conversations that have no place in the cache.
@@ -127,6 +129,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
     flash_attention: Literal["auto", "on", "off"] = "auto"
     mmap: bool = True
     mlock: bool = False
+    device_sampling: bool = False
     speculate: Literal["auto", "on", "off"] = "auto"
     host_memory: NonNegative = 2**30
     disk_memory: NonNegative = 4 * 2**30

@@ -15,6 +15,7 @@ from typing import Any
 import llama_cpp
 import llama_cpp._ggml as ggml
 
+from aios_actors.engine.lookup import LONGEST_DRAFT
 from aios_actors.engine.spec import WorkerSpec
 
 KV_TYPES: dict[str, int] = {
@@ -110,6 +111,8 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
         if spec.flash_attention == "off":
             raise SpecError(f"kv_type_v {type_v!r} needs flash attention: set it to 'on' or 'auto'")
         params.flash_attn_type = 1
+    if spec.device_sampling:
+        params.n_outputs_max_per_seq = LONGEST_DRAFT + 1
     params.no_perf = True
     return params
 

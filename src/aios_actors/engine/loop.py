@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from aios_actors.engine.adapters import Turns
 from aios_actors.engine.batch import Batch
+from aios_actors.engine.choose import Chunk, choose
 from aios_actors.engine.cost import CostModel, Work
 from aios_actors.engine.counts import Counts
 from aios_actors.engine.disk import SwapFile
@@ -36,25 +37,11 @@ from aios_actors.engine.protocol import (
     Result,
     Submit,
 )
-from aios_actors.engine.sampling import sample
 from aios_actors.engine.sequence import RequestError, Sequence
 from aios_actors.engine.spec import ModelInfo
 
 _DONE, _FULL, _ABORTED = 0, 1, 2  # return codes of llama_decode
 _WORTH_ABORTING = 32  # tokens of prefill; a batch below that is over before anything else could start
-
-
-class _Chunk(Struct, frozen=True):
-    """What one request computes in a step: some of its pending tokens or all of them, and then perhaps a draft.
-
-    `row` is where its logits begin among the batch's; `complete`: it gets logits, all of its tokens are computed.
-    """
-
-    sequence: Sequence
-    tokens: list[int]
-    draft: list[int]
-    row: int
-    complete: bool
 
 
 class _Flight(Struct, frozen=True):
@@ -185,6 +172,7 @@ class Engine:
             if not sequence.admitted:
                 sequence.admitted, sequence.cached = self._clock(), lease.cached
             sequence.lookup = self._speculation.lookup(sequence.tokens)
+            sequence.on_device = self.model.sample_on_device(sequence.slot, sequence.plainly_greedy)
             self._counts.cached_tokens += lease.cached
             self._waiting.remove(sequence)
             self._running.append(sequence)
@@ -202,14 +190,16 @@ class Engine:
         if len(self._running) < 2:
             return False
         sequence = max(self._running, key=lambda s: (-s.submit.priority, s.admitted))
+        went = self.kv.pages.paged_out
         self.kv.suspend(sequence.slot, sequence.owner)
+        sequence.pages_out += self.kv.pages.paged_out - went
         sequence.slot, sequence.suspended = -1, True
         self._counts.suspended += 1
         self._running.remove(sequence)
         bisect.insort_left(self._waiting, sequence, key=lambda s: -s.submit.priority)
         return True
 
-    def _plan(self) -> list[_Chunk]:
+    def _plan(self) -> list[Chunk]:
         """What each running request computes now, in ascending order of slot; fills the batch."""
         room = self._make_room()
         chosen = self._turn()
@@ -261,7 +251,7 @@ class Engine:
         drafts = self._speculation.drafts(wanted, self._cost.line(cells)) if wanted else []
         return {s.id: draft for s, draft in zip(decoders, drafts, strict=False)}
 
-    def _chunk(self, sequence: Sequence, share: int, pending: int, draft: list[int]) -> _Chunk:
+    def _chunk(self, sequence: Sequence, share: int, pending: int, draft: list[int]) -> Chunk:
         """Put the next `share` of a request's `pending` tokens into the batch, and its draft."""
         start, row = self._length(sequence), self._batch.outputs
         tokens = sequence.tokens[start : start + share]
@@ -269,9 +259,9 @@ class Engine:
         outputs = complete + len(draft)
         self._batch.add(sequence.slot, tokens + draft, start, outputs=outputs)
         self._work += Work.span(start, len(tokens) + len(draft), outputs)
-        return _Chunk(sequence, tokens, draft, row, complete)
+        return Chunk(sequence, tokens, draft, complete, row, self._batch.size - outputs)
 
-    def _compute(self, chunks: list[_Chunk]) -> bool:
+    def _compute(self, chunks: list[Chunk]) -> bool:
         """Decode the batch and book what is now resident; False if there are no logits to sample."""
         prefill = {c.sequence.id: len(c.tokens) for c in chunks if not c.sequence.started}
         if sum(prefill.values()) >= _WORTH_ABORTING:
@@ -300,35 +290,18 @@ class Engine:
         sequence.computed += len(tokens)
         self._counts.computed(len(tokens), decoding=sequence.started)
 
-    def _sample(self, complete: list[_Chunk]) -> None:
-        """Choose the next token of each request whose tokens are all computed; go on while its draft is confirmed."""
-        if not complete:
-            return
-        logits = self.model.logits(self._batch.outputs)
-        before = {c.sequence.id: len(c.sequence.tokens) for c in complete}
-        rows = [(c, 0) for c in complete]
-        while rows:
-            choices = sample([logits[c.row + n] for c, n in rows], [c.sequence.row() for c, _ in rows])
-            now = self._clock()
-            for (chunk, _), choice in zip(rows, choices, strict=True):
-                chunk.sequence.accept(choice, now)
-            said = [(c, c.sequence.tokens[before[c.sequence.id] :]) for c, _ in rows]
-            rows = [(c, len(new)) for c, new in said if not c.sequence.finish and new == c.draft[: len(new)]]
-        for chunk in complete:
-            if chunk.draft:
-                self._settle(chunk, before[chunk.sequence.id])
-
-    def _settle(self, chunk: _Chunk, before: int) -> None:
-        """Drop what was drafted wrongly; `before` is how many tokens the request had."""
-        sequence, drafted = chunk.sequence, len(chunk.draft)
-        new = sequence.tokens[before : before + drafted]
-        accepted = next((i for i, (a, b) in enumerate(zip(new, chunk.draft, strict=False)) if a != b), len(new))
-        sequence.drafted += drafted
-        sequence.accepted += accepted
-        self._counts.drafted_tokens += drafted
-        self._counts.accepted_tokens += accepted
-        if accepted < drafted:
-            self.kv.rewind(sequence.slot, before + accepted)
+    def _sample(self, complete: list[Chunk]) -> None:
+        """Choose the next tokens of each request whose tokens are all computed; drop what was drafted wrongly."""
+        before = [len(chunk.sequence.tokens) for chunk in complete]
+        right = choose(self.model, self._batch.outputs, complete, self._clock) if complete else []
+        for chunk, length, accepted in zip(complete, before, right, strict=True):
+            sequence, drafted = chunk.sequence, len(chunk.draft)
+            sequence.drafted += drafted
+            sequence.accepted += accepted
+            self._counts.drafted_tokens += drafted
+            self._counts.accepted_tokens += accepted
+            if accepted < drafted:
+                self.kv.rewind(sequence.slot, length + accepted)
 
     def _retire(self) -> None:
         """Announce what is new, and let go of what is finished."""

@@ -91,6 +91,7 @@ class Model:
         self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
         self._abort = AbortFlag(context)
         self._log = log
+        self._samplers: dict[int, Any] = {}
 
     @property
     def context_train(self) -> int:
@@ -159,6 +160,27 @@ class Model:
         pointer = llama_cpp.llama_get_logits(self.context)
         return np.ctypeslib.as_array(pointer, shape=(rows, self.vocab.size))
 
+    def sample_on_device(self, sequence: int, greedy: bool) -> bool:
+        """Let the device choose the likeliest tokens of `sequence` from now on, or not; whether it does."""
+        wanted = greedy and self.spec.device_sampling
+        if not wanted:
+            if (sampler := self._samplers.pop(sequence, None)) is not None:
+                llama_cpp.llama_set_sampler(self.context, sequence, None)
+                llama_cpp.llama_sampler_free(sampler)
+            return False
+        if sequence not in self._samplers:
+            chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+            llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())
+            if not llama_cpp.llama_set_sampler(self.context, sequence, chain):
+                llama_cpp.llama_sampler_free(chain)
+                return False
+            self._samplers[sequence] = chain
+        return True
+
+    def sampled(self, place: int) -> int:
+        """The token that the device chose after the one at `place` of the last batch."""
+        return int(llama_cpp.llama_get_sampled_token_ith(self.context, place))
+
     def last_error(self) -> str:
         """What llama.cpp logged last as an error, as the end of a message."""
         return self._log.explain()
@@ -206,6 +228,8 @@ class Model:
     def close(self) -> None:
         """Free the context and the weights; no method may be called afterwards."""
         llama_cpp.llama_free(self.context)
+        for sampler in self._samplers.values():
+            llama_cpp.llama_sampler_free(sampler)
         llama_cpp.llama_model_free(self.pointer)
 
 

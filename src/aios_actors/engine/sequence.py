@@ -64,6 +64,7 @@ class Sequence:
         self.admitted = 0.0
         self.first_token = 0.0
         self.lookup: Lookup | None = None
+        self.on_device = False
         self.computed = 0
         self.pages_in = 0
         self.pages_out = 0
@@ -109,6 +110,14 @@ class Sequence:
         """How many more tokens it may generate: by its limit, its slice and its context."""
         rooms = (self.sampling.max_tokens - self.generated, self._context - len(self.tokens))
         return min(*rooms, self.submit.slice - self.new) if self.submit.slice else min(rooms)
+
+    @property
+    def plainly_greedy(self) -> bool:
+        """Whether its next token is the likeliest one, and nothing else is asked of the logits."""
+        s = self.sampling
+        penalised = s.repeat_penalty != 1.0 or s.frequency_penalty or s.presence_penalty
+        changed = penalised or s.logit_bias or s.logprobs is not None or self._banned or self._matcher is not None
+        return s.temperature == 0.0 and not changed
 
     def row(self) -> Row:
         """What the choice of the next token depends on."""
