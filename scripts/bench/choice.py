@@ -8,13 +8,18 @@ from aios_actors.config.structs import ModelConfig
 from aios_actors.models import resolve
 from scripts.bench.make_model import SHAPES, model_file
 
+ALL_LAYERS = 999
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}
+"""Threads sleep at barriers, as those of our workers do. llama.cpp's tools let them spin unless told otherwise, which
+is faster on an idle machine and far slower on a busy one; where it matters they are tried both ways."""
+
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Options for the model and the threads."""
     parser.add_argument("--model", type=Path, help="a GGUF")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="135m", help="of the random-weight model")
     parser.add_argument("--threads", type=int, default=0, help="0: all CPUs that this process may use")
-    parser.add_argument("--gpu-layers", type=int, default=0, help="of our engine; -1: all")
+    parser.add_argument("--gpu-layers", type=int, default=0, help="layers on the GPU, for both sides; -1: all")
 
 
 def chosen_model(options: argparse.Namespace) -> Path:
@@ -32,6 +37,12 @@ def embedded_model() -> Path:
 def chosen_threads(options: argparse.Namespace) -> int:
     """The number of threads that was given, else of the CPUs that this process may use."""
     return int(options.threads) or usable_cpus()
+
+
+def llama_cpp_flags(model: Path, threads: int, gpu_layers: int) -> list[str]:
+    """The command line of llama.cpp's tools for a model, threads and layers on the GPU."""
+    layers = gpu_layers if gpu_layers >= 0 else ALL_LAYERS
+    return ["-m", str(model), "-t", str(threads), "-tb", str(threads), "-ngl", str(layers)]
 
 
 def usable_cpus() -> int:

@@ -9,11 +9,14 @@ for each width. Same weights, threads and lengths. The last rows are what moving
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 from msgspec import Struct
@@ -24,15 +27,15 @@ from aios_actors.engine.model import Model, load
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.observe.logs import configure_logs
 from scripts.bench import llama_tools
-from scripts.bench.choice import add_engine_arguments, chosen_model, chosen_threads
+from scripts.bench.choice import PASSIVE, add_engine_arguments, chosen_model, chosen_threads, llama_cpp_flags
 from scripts.bench.fleet.load import Vocabulary
 from scripts.bench.fleet.ours import running_worker
 from scripts.bench.fleet.probes import decode_rate, prefill_rate
 from scripts.bench.report import Row, add_arguments, report
 
-ALL_LAYERS = 999  # for llama-batched-bench; more than any model has
 DECODE_WANTED, PAGING_WANTED = 0.95, 100.0
 REPEATS = 3
+TRIES = 5
 
 
 class Sizes(Struct, frozen=True):
@@ -64,27 +67,41 @@ async def ours(spec: WorkerSpec, sizes: Sizes) -> tuple[Rates, ModelInfo]:
     return Rates(prefill, decode), worker.info
 
 
-def settings(info: ModelInfo) -> dict[str, list[str]]:
+class Setting(NamedTuple):
+    """Options of llama-batched-bench, and variables of its environment."""
+
+    options: list[str]
+    environment: Mapping[str, str] = {}
+
+
+def settings(info: ModelInfo) -> dict[str, Setting]:
     """What llama-batched-bench is tried with, by name."""
     own = ["-ctk", info.kv_type_k, "-ctv", info.kv_type_v]
     return {
-        "split": ["-fa", "off"],
-        "unified": ["-fa", "off", "-kvu"],
-        "unified, flash attention": ["-fa", "on", "-kvu"],
-        "split, our types of KV": ["-fa", "off", *own],
-        "unified, our types of KV": ["-fa", "off", "-kvu", *own],
+        "split": Setting(["-fa", "off"]),
+        "unified": Setting(["-fa", "off", "-kvu"]),
+        "unified, flash attention": Setting(["-fa", "on", "-kvu"]),
+        "split, our types of KV": Setting(["-fa", "off", *own]),
+        "split, our types of KV, passive": Setting(["-fa", "off", *own], PASSIVE),
+        "unified, our types of KV": Setting(["-fa", "off", "-kvu", *own]),
     }
 
 
-def batched_bench(program: Path, model: Path, threads: int, sizes: Sizes, options: list[str]) -> Rates:
-    """llama-batched-bench in one setting."""
+def batched_bench(program: Path, common: list[str], setting: Setting, sizes: Sizes) -> Rates:
+    """llama-batched-bench in one setting. Raises RuntimeError if it fails."""
+    environment = {**os.environ, **setting.environment}
 
     def run(prompt: int, out: int, widths: tuple[int, ...]) -> list[dict[str, float]]:
-        cells = max(widths) * (prompt + out)
-        command = [program, "-m", model, "-c", cells, "-npp", prompt, "-ntg", out, "-npl", ",".join(map(str, widths))]
-        command += ["-t", threads, "-tb", threads, "--output-format", "jsonl", *options]
-        done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=True)
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        lengths = ["-c", str(max(widths) * (prompt + out)), "-npp", str(prompt), "-ntg", str(out)]
+        command = [str(program), *common, *setting.options, *lengths, "-npl", ",".join(map(str, widths))]
+        command += ["--output-format", "jsonl"]
+        # It prints from a thread of its own, and now and then ends before that has written everything.
+        for _ in range(TRIES):
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+            if len(lines) == len(widths):
+                return lines
+        raise RuntimeError(f"{' '.join(command)} printed {len(lines)} results: {done.stderr[-500:]}")
 
     decode = {int(line["pl"]): line["speed_tg"] for line in run(sizes.prompt, sizes.out, sizes.widths)}
     return Rates(run(sizes.prefill, 1, (1,))[0]["speed_pp"], decode)
@@ -162,11 +179,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
     if program is None:
         print("llama-batched-bench: skipped, build it with scripts.bench.llama_tools", file=sys.stderr)
     else:
-        others = {}
-        for name, flags in settings(info).items():
+        others, common = {}, llama_cpp_flags(model, threads, options.gpu_layers)
+        for name, setting in settings(info).items():
             print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
-            layers = ["-ngl", str(options.gpu_layers if options.gpu_layers >= 0 else ALL_LAYERS)]
-            others[name] = batched_bench(program, model, threads, sizes, [*flags, *layers])
+            others[name] = batched_bench(program, common, setting, sizes)
         rows += compare(mine, others, sizes)
     return rows + paging(replace(base, context=sizes.page + 48, sequences=1), sizes.page)
 

@@ -8,11 +8,12 @@ and off, and once with the types of KV that our engine uses, so that nobody wins
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -20,6 +21,7 @@ from anyio.abc import Process
 from msgspec import Struct
 
 from aios_actors.engine.spec import ModelInfo
+from scripts.bench.choice import PASSIVE, llama_cpp_flags
 from scripts.bench.fleet.endpoint import Endpoint, EndpointError, Request, Side
 from scripts.bench.fleet.http_endpoint import HttpEndpoint, Tokenize
 from scripts.bench.fleet.load import Fleet
@@ -36,12 +38,14 @@ class Setup(Struct, frozen=True):
     Attributes:
         model: the GGUF.
         threads: CPU threads.
+        gpu_layers: layers on the GPU; -1 for all.
         info: what our engine says of the model; its types of KV are tried in llama-server too.
         tokenize: ids of a text.
     """
 
     model: Path
     threads: int
+    gpu_layers: int
     info: ModelInfo
     tokenize: Tokenize
 
@@ -53,17 +57,22 @@ def llama_server_sides(program: Path, setup: Setup, fleet: Fleet, wanted: Sequen
     slots = str(min(places, MOST_SLOTS))
     crowd = str(min(fleet.agents, MOST_SLOTS))
     settings: dict[str, list[str]] = {}
+    environment: dict[str, Mapping[str, str]] = {}
     for flash in ("on", "off"):
         settings[f"default-fa-{flash}"] = ["-fa", flash]
         settings[f"np-fa-{flash}"] = ["-fa", flash, "-np", slots]
         settings[f"kvu-fa-{flash}"] = ["-fa", flash, "-np", crowd, "-kvu"]
     ours = ["-ctk", setup.info.kv_type_k, "-ctv", setup.info.kv_type_v]
     settings["np-fa-off-our-kv"] = ["-fa", "off", "-np", slots, *ours]
-    threads = str(setup.threads)
+    for name in ("default-fa-on", "np-fa-off", "np-fa-off-our-kv"):
+        settings[f"{name}-passive"] = settings[name]
+        environment[f"{name}-passive"] = PASSIVE
+    common = llama_cpp_flags(setup.model, setup.threads, setup.gpu_layers)
     for name, options in settings.items():
         if not wanted or name in wanted:
-            command = [str(program), "-m", str(setup.model), "-c", cells, "-t", threads, "-tb", threads, *options]
-            yield Side("llama-server", f"llama-server {name}", started(command, setup))
+            command = [str(program), *common, "-c", cells, *options]
+            start = started(command, setup, environment=environment.get(name, {}))
+            yield Side("llama-server", f"llama-server {name}", start)
 
 
 def python_server_side(program: Path, setup: Setup, fleet: Fleet) -> Side:
@@ -79,6 +88,7 @@ async def _python_server(program: Path, setup: Setup, fleet: Fleet) -> AsyncIter
         "path": str(setup.model),
         "n_ctx": places * fleet.context,
         "n_seq_max": min(fleet.agents + 2, MOST_SLOTS),
+        "n_gpu_layers": setup.gpu_layers,
         "threads": setup.threads,
         "threads_batch": setup.threads,
         "kv_unified": True,
@@ -100,19 +110,24 @@ async def reached(url: str, setup: Setup) -> AsyncIterator[Endpoint]:
 
 
 @contextlib.asynccontextmanager
-async def started(command: list[str], setup: Setup, *, port: int = 0) -> AsyncIterator[Endpoint]:
+async def started(
+    command: list[str], setup: Setup, *, port: int = 0, environment: Mapping[str, str] = {}
+) -> AsyncIterator[Endpoint]:
     """Runs a server until the context is left. Raises EndpointError if it ends, or serves nothing in time.
 
     Args:
         command: its command line, without host and port unless `port` tells which one it will take.
         setup: what both sides have in common.
         port: where it will listen; 0 chooses one and appends `--host` and `--port`.
+        environment: variables beside those of this process.
     """
     if not port:
         port = free_port()
         command = [*command, "--host", "127.0.0.1", "--port", str(port)]
     with tempfile.TemporaryFile() as log:
-        process = await anyio.open_process(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = await anyio.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}
+        )
         endpoint = HttpEndpoint(f"http://127.0.0.1:{port}", setup.tokenize, eog=setup.info.eog_tokens, pid=process.pid)
         try:
             if not await _answers(endpoint, process):

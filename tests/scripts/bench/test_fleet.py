@@ -71,7 +71,7 @@ def run_of(wall_s: float, failures: int = 0) -> FleetRun:
 
 
 def test_the_best_setting_that_fails_nothing_is_what_we_are_compared_with() -> None:
-    others = {"llama-server": {"np": run_of(30.0), "default-on": run_of(50.0), "kvu": run_of(1.0, failures=1)}}
+    others = {"llama-server": {"np": run_of(30.0), "default-fa-on": run_of(50.0), "kvu": run_of(1.0, failures=1)}}
     best, default = comparison_rows(run_of(10.0), others)
     assert (best.value, best.against, best.ok) == (3.0, "np, its best", True)
     assert (default.value, default.ok) == (5.0, True)
