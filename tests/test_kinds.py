@@ -17,13 +17,13 @@ def config(**entry: object) -> Config:
 
 
 def test_an_entry_without_tools_has_those_of_its_class() -> None:
-    kinds = agent_kinds(config(), lambda: KERNEL)
+    kinds = agent_kinds(config(), lambda agent: KERNEL)
     assert kinds["a"].tools[:2] == ("storage.write", "storage.read")
     assert kinds["a"].description == "You are a clerk who keeps files."
 
 
 def test_the_entrys_tools_and_prompt_replace_the_classs() -> None:
-    made = agent_kinds(config(tools=["memory.*"], system="Be brief."), lambda: KERNEL)["a"].make("a-7")
+    made = agent_kinds(config(tools=["memory.*"], system="Be brief."), lambda agent: KERNEL)["a"].make("a-7")
     assert (made.name, made.setup.tools, made.system_prompt) == ("a-7", ("memory.*",), "Be brief.")  # type: ignore[attr-defined]
 
 
@@ -32,7 +32,7 @@ def test_every_sampling_setting_of_the_config_reaches_the_engine() -> None:
                "frequency_penalty": 0.2, "presence_penalty": 0.3, "penalty_window": -1, "max_tokens": 9,
                "stop": ["END"]}  # fmt: skip
     assert written.keys() == set(SamplingConfig.__struct_fields__)
-    made = agent_kinds(config(sampling=written), lambda: KERNEL)["a"].make("a")
+    made = agent_kinds(config(sampling=written), lambda agent: KERNEL)["a"].make("a")
     assert made.setup.sampling == msgspec.convert(written, Sampling)  # type: ignore[attr-defined]
 
 

@@ -5,28 +5,28 @@ from typing import Any
 
 import msgspec
 
-from aios_actors.actors import ActorRef
 from aios_actors.config.classes import load_class, load_module, tools_of
 from aios_actors.config.structs import AgentConfig, Config, chosen_adapters
 from aios_actors.engine.messages import Sampling
 from aios_actors.kernel.agents import AgentKind
 from aios_actors.sdk import Agent, AgentSetup, Tool
+from aios_actors.sdk.kernel import Kernel
 
 
-def agent_kinds(config: Config, kernel: Callable[[], ActorRef]) -> dict[str, AgentKind]:
-    """The config's agents by name. `kernel` finds the scheduler once the node has started."""
+def agent_kinds(config: Config, kernel: Callable[[str], Kernel]) -> dict[str, AgentKind]:
+    """The config's agents by name. `kernel` is whom the agent of a name asks, once the node has started."""
     return {name: _kind(name, entry, load_class(entry.class_), kernel) for name, entry in config.agents.items()}
 
 
-def _kind(name: str, entry: AgentConfig, cls: type[Agent], kernel: Callable[[], ActorRef]) -> AgentKind:
+def _kind(name: str, entry: AgentConfig, cls: type[Agent], kernel: Callable[[str], Kernel]) -> AgentKind:
     tools = entry.tools if entry.tools is not None else tuple(_tool_name(each) for each in cls.tools)
 
     def make(agent: str) -> Agent:
         made = cls(**entry.options)
         sampling = Sampling(**msgspec.structs.asdict(entry.sampling))
         adapters = chosen_adapters(entry)
-        steps, overflow = entry.max_steps, entry.overflow
-        made.connect(AgentSetup(agent, kernel(), entry.model, sampling, entry.system, tools, steps, adapters, overflow))
+        asked, steps, overflow = kernel(agent), entry.max_steps, entry.overflow
+        made.connect(AgentSetup(agent, asked, entry.model, sampling, entry.system, tools, steps, adapters, overflow))
         return made
 
     description = (cls.__doc__ or "").strip().partition("\n")[0]

@@ -15,6 +15,8 @@ from aios_actors.config.structs import Config, ModelConfig, WorkerConfig
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import EndTasks, Kill, Pause, RefuseTasks, Resume, RunTask
+from aios_actors.kernel.context import Sync
+from aios_actors.kernel.journal import Journal, JournalledKernel, run_file
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, WorkerState
 from aios_actors.kernel.scheduler.messages import ListLines, SetPolicy
@@ -22,6 +24,7 @@ from aios_actors.kernel.tool import ToolRegistry
 from aios_actors.kinds import agent_kinds, user_tools
 from aios_actors.observe.events import TaskEvent, TaskResult
 from aios_actors.observe.state import NodeState
+from aios_actors.sdk.kernel import Kernel
 
 
 class Node:
@@ -33,6 +36,7 @@ class Node:
         data: folder of what outlives the node; made if there is none.
         adapters: paths of the LoRA adapters of each model, by name.
         watch: told of each change in a task's progress.
+        run: name of the run whose journal is kept, and gone on with if there is one; "" keeps none.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Node:
         data: Path,
         adapters: Mapping[str, Mapping[str, Path]] | None = None,
         watch: Callable[[TaskEvent], None] | None = None,
+        run: str = "",
     ) -> None:
         self._config = config
         self._models = models
@@ -50,6 +55,8 @@ class Node:
         self._adapters = adapters or {}
         self._accounts = Accounts(watch, config.run.budget)
         self._draining = anyio.Event()
+        self._run = run
+        self._journal: Journal | None = None
         self.system = ActorSystem("node", supervision=KERNEL)
 
     async def __aenter__(self) -> Self:
@@ -65,12 +72,28 @@ class Node:
 
     async def _start(self) -> None:
         config = self._config
-        kinds = agent_kinds(config, lambda: self.system.actor_of("scheduler"))
+        if self._run:
+            self._journal = await Journal.open(run_file(self._data, self._run), self._inputs(), self._sync)
+        kinds = agent_kinds(config, self._kernel_of)
         workers = [self._worker_spec(worker) for worker in config.workers for _ in range(worker.count)]
         tools = ToolRegistry(user_tools(config), config.tools.limits)
-        for spec in kernel_specs(config, workers, kinds, tools, self._accounts, self._data, self._sockets):
+        for spec in kernel_specs(
+            config, workers, kinds, tools, self._accounts, self._data, self._sockets, self._journal
+        ):
             await self.system.spawn_spec(spec)
         await self.system.actor_of("llm_core").ask(AwaitReady())
+
+    def _kernel_of(self, agent: str) -> Kernel:
+        """Whom an agent asks."""
+        scheduler = self.system.actor_of("scheduler")
+        return scheduler if self._journal is None else JournalledKernel(scheduler, self._journal, agent)
+
+    async def _sync(self) -> None:
+        await self.system.actor_of("context").ask(Sync())
+
+    def _inputs(self) -> list[tuple[str, str]]:
+        """Agent and input of each task of the run."""
+        return [(task.agent, task.input) for task in self._config.tasks for _ in range(task.repeat)]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -80,6 +103,8 @@ class Node:
 
     async def _stop(self) -> None:
         await self.system.shutdown()
+        if self._journal is not None:
+            await self._journal.close()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     async def workers(self) -> tuple[WorkerState, ...]:
@@ -134,7 +159,7 @@ class Node:
         self._draining.set()
 
     async def run_tasks(self, on_result: Callable[[TaskResult], None]) -> tuple[TaskResult, ...]:
-        """Runs all tasks of the config at the same time.
+        """Runs all tasks of the config at the same time; those that ended in the run before are not run again.
 
         Args:
             on_result: called with each task's result as it ends.
@@ -142,18 +167,18 @@ class Node:
         Returns:
             The results in the config's order.
         """
-        inputs = [(task.agent, task.input) for task in self._config.tasks for _ in range(task.repeat)]
         results: dict[int, TaskResult] = {}
+        known = {} if self._journal is None else await self._journal.results()
         began = self.system.now()
 
         async def run(number: int, agent: str, text: str) -> None:
-            results[number] = await self._run_task(number, agent, text, began)
+            results[number] = known.get(number) or await self._run_task(number, agent, text, began)
             on_result(results[number])
 
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._drain)
             async with anyio.create_task_group() as tasks:
-                for number, (agent, text) in enumerate(inputs):
+                for number, (agent, text) in enumerate(self._inputs()):
                     tasks.start_soon(run, number, agent, text)
             watch.cancel_scope.cancel()
         return tuple(results[number] for number in sorted(results))
@@ -172,7 +197,7 @@ class Node:
         except Refusal as error:
             return TaskResult(agent, text, None, str(error), self.system.now() - began, 0.0, 0, 0, 0, 0)
         use = done.account.usage
-        return TaskResult(
+        result = TaskResult(
             agent=done.agent,
             task=text,
             answer=None if done.error else _as_text(done.answer),
@@ -184,6 +209,9 @@ class Node:
             tokens_cached=use.tokens_cached,
             tool_calls=done.account.tool_calls,
         )
+        if self._journal is not None and done.final:
+            await self._journal.finish(number, result)
+        return result
 
     def _worker_spec(self, worker: WorkerConfig) -> WorkerSpec:
         model = self._config.models.get(worker.model, ModelConfig())

@@ -9,6 +9,7 @@ import argparse
 import functools
 import importlib.util
 import os
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -72,12 +73,28 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         problem = f"the folder {data} cannot be made ({error.strerror}); name another one, or use --data"
         raise ConfigError([Mistake(options.config, "node.data", problem)]) from error
+    name = _run_name(options, data)
     # Imported late: `check` and `schema` need no kernel.
     from aios_actors.node import Node
 
-    make_node = functools.partial(Node, adapters=resolve_adapters(config, folder))
+    make_node = functools.partial(Node, adapters=resolve_adapters(config, folder), run=name)
     job = Run(config, models, data, _report(options), serve=options.serve, make_node=make_node)
     return anyio.run(job, backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None})
+
+
+def _run_name(options: argparse.Namespace, data: Path) -> str:
+    """The run whose journal is kept; "" for none. Raises ConfigError for one that cannot be begun or gone on with."""
+    name: str = options.run or options.resume or ""
+    runs = sorted(file.stem for file in (data / "runs").glob("*.db"))
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ConfigError([Mistake(options.config, "--run", f"{name!r} should have letters, digits, _ . - only")])
+    if options.run and name in runs:
+        problem = f"there is a run {name!r} already; go on with it by --resume {name}, or take another name"
+        raise ConfigError([Mistake(options.config, "--run", problem)])
+    if options.resume and name not in runs:
+        problem = f"there is no run {name!r} in {data}; there are: {', '.join(runs) or 'none'}"
+        raise ConfigError([Mistake(options.config, "--resume", problem)])
+    return name
 
 
 def check(options: argparse.Namespace) -> int:
@@ -113,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--json", action="store_true", help="print one JSON object a result, and nothing else")
     running.add_argument("--serve", action="store_true", help="stay up after the tasks until SIGTERM")
     running.add_argument("--data", metavar="DIR", help="folder of what outlives the node, instead of node.data")
+    journal = running.add_mutually_exclusive_group()
+    journal.add_argument("--run", metavar="NAME", help="keep a journal, so that --resume can go on with this run")
+    journal.add_argument("--resume", metavar="NAME", help="go on with a run that was stopped or killed")
     running.set_defaults(command=run)
     checking = commands.add_parser("check", help="tell all mistakes of a config and run nothing")
     checking.set_defaults(command=check)

@@ -18,9 +18,10 @@ from anyio.abc import TaskStatus
 from aios_actors.actors import StartFailed
 from aios_actors.cli.report import Report
 from aios_actors.config import Config
+from aios_actors.kernel.database import DatabaseUnusable
 from aios_actors.observe.events import TaskEvent, TaskResult
 from aios_actors.observe.state import NodeState
-from aios_actors.syscalls.errors import ModelUnavailable
+from aios_actors.syscalls.errors import ModelUnavailable, ReplayDiverged
 
 ALL_ANSWERED, SOME_FAILED, CANNOT_START = 0, 1, 2
 PIPE_CLOSED = 128 + signal.SIGPIPE
@@ -95,7 +96,7 @@ class Run:
                 if self._serve and not self._stop.is_set():
                     self._tell(lambda: self._report.note("the node stays up; SIGTERM or Ctrl-C stops it"))
                     await self._stop.wait()
-        except (ModelUnavailable, StartFailed) as problem:
+        except (ModelUnavailable, StartFailed, DatabaseUnusable, ReplayDiverged) as problem:
             text = str(problem)
             self._tell(lambda: self._report.note(f"the node cannot start: {text}"))
             return CANNOT_START

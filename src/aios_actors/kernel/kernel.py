@@ -15,6 +15,7 @@ from aios_actors.kernel.access import Access, Rules
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import AgentHost, AgentKind
 from aios_actors.kernel.context import Context
+from aios_actors.kernel.journal import Journal
 from aios_actors.kernel.llm_core import LlmCore
 from aios_actors.kernel.memory import Memory
 from aios_actors.kernel.scheduler.actor import Scheduler
@@ -32,6 +33,7 @@ def kernel_specs(
     accounts: Accounts,
     data: Path,
     sockets: Path,
+    journal: Journal | None = None,
 ) -> tuple[ChildSpec, ...]:
     """The kernel actors in order of start.
 
@@ -43,6 +45,7 @@ def kernel_specs(
         accounts: where the kernel keeps each agent's use.
         data: folder of the databases.
         sockets: folder for the workers' sockets.
+        journal: of the run, if it has one.
     """
     logs = ("--log-level", config.node.log_level, "--log-format", config.node.log_format)
     scheduling = config.scheduler
@@ -57,7 +60,7 @@ def kernel_specs(
         child("memory", Memory, data / "memory.db", config.memory.cache, config.memory.notes),
         child("storage", Storage, data / "storage.db", config.storage.bytes),
         child("tool", Tool, tools),
-        child("scheduler", Scheduler, scheduling, policies, accounts, set[str]()),
+        child("scheduler", Scheduler, scheduling, policies, accounts, set[str](), journal),
         child("llm_core", LlmCore, workers, sockets, accounts, config.node.hang_s, logs),
-        child("agents", AgentHost, kinds, accounts),
+        child("agents", AgentHost, kinds, accounts, journal),
     )

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import msgspec
 import structlog
 
-from aios_actors.actors import Actor, ActorRef, handler
+from aios_actors.actors import Actor, handler
 from aios_actors.engine.messages import Sampling
 from aios_actors.sdk.clients import AgentsClient, ContextClient, MemoryClient, StorageClient, ToolsClient
+from aios_actors.sdk.kernel import Kernel
 from aios_actors.sdk.llm import LlmClient
 from aios_actors.sdk.react import react
 from aios_actors.sdk.window import Overflow
@@ -37,7 +38,7 @@ class AgentSetup(msgspec.Struct, frozen=True):
     """
 
     name: str
-    kernel: ActorRef
+    kernel: Kernel
     model: str = "nano"
     sampling: Sampling = Sampling()
     prompt: str = ""

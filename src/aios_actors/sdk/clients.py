@@ -6,15 +6,15 @@ The errors are those of the syscalls, see `aios_actors.syscalls`.
 from collections.abc import Iterable
 from typing import Any
 
-from aios_actors.actors import ActorRef
 from aios_actors.engine.messages import ToolSchema
+from aios_actors.sdk.kernel import Kernel
 from aios_actors.syscalls import agent, context, memory, storage, tool
 
 
 class MemoryClient:
     """Notes that outlive the conversation and the node."""
 
-    def __init__(self, kernel: ActorRef) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
     async def add(self, text: str, tags: Iterable[str] = ()) -> memory.Note:
@@ -43,7 +43,7 @@ class MemoryClient:
 class StorageClient:
     """The agent's own versioned files; `owner` names another agent's, which needs a grant."""
 
-    def __init__(self, kernel: ActorRef) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
     async def create(self, path: str, content: str = "", owner: str = "") -> storage.FileInfo:
@@ -82,7 +82,7 @@ class StorageClient:
 class ToolsClient:
     """The tools that the agent may call."""
 
-    def __init__(self, kernel: ActorRef, patterns: tuple[str, ...]) -> None:
+    def __init__(self, kernel: Kernel, patterns: tuple[str, ...]) -> None:
         self._kernel = kernel
         self._patterns = patterns
 
@@ -98,7 +98,7 @@ class ToolsClient:
 class AgentsClient:
     """Other agents."""
 
-    def __init__(self, kernel: ActorRef) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
     async def ask(self, name: str, task: Any) -> Any:
@@ -117,7 +117,7 @@ class AgentsClient:
 class ContextClient:
     """The agent's conversations as tokens."""
 
-    def __init__(self, kernel: ActorRef) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
     async def snapshot(self, conversation: str = "main") -> context.Snapshot:

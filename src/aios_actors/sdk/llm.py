@@ -10,8 +10,9 @@ from typing import Any, TypeVar, overload
 import anyio
 import msgspec
 
-from aios_actors.actors import ActorRef, Refusal
+from aios_actors.actors import Refusal
 from aios_actors.engine.messages import ChatMessage, Choice, Constraint, JsonSchema, Sampling, ToolCalls, ToolSchema
+from aios_actors.sdk.kernel import Kernel
 from aios_actors.sdk.window import Overflow, Windows
 from aios_actors.syscalls.errors import GenerationFailed
 from aios_actors.syscalls.llm import Chat, ChatReply, Embed
@@ -24,7 +25,7 @@ class LlmClient:
 
     def __init__(
         self,
-        kernel: ActorRef,
+        kernel: Kernel,
         model: str,
         sampling: Sampling,
         system_prompt: str,

@@ -4,7 +4,7 @@ from aios_actors.engine.messages import ChatMessage, ToolCall
 from aios_actors.sdk.clients import ToolsClient
 from aios_actors.sdk.llm import LlmClient
 from aios_actors.sdk.render import render
-from aios_actors.syscalls.errors import NoAnswer, NodeStopping, SyscallError
+from aios_actors.syscalls.errors import NoAnswer, NodeStopping, ReplayDiverged, SyscallError
 
 
 async def react(llm: LlmClient, tools: ToolsClient, task: str, *, max_steps: int) -> str:
@@ -39,7 +39,7 @@ async def call_tool(tools: ToolsClient, call: ToolCall) -> str:
     """Makes a call that the model wants and returns what the model is to see of its result."""
     try:
         return render(await tools.call(call.name, **call.arguments), call.name)
-    except NodeStopping:
+    except (NodeStopping, ReplayDiverged):
         raise
     except SyscallError as error:
         return render(error)

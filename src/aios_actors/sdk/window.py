@@ -12,8 +12,8 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from aios_actors.actors import ActorRef
 from aios_actors.engine.messages import ChatMessage, Sampling
+from aios_actors.sdk.kernel import Kernel
 from aios_actors.syscalls.errors import ContextOverflow
 from aios_actors.syscalls.llm import Chat, ChatReply, Usage
 from aios_actors.syscalls.memory import Add
@@ -58,7 +58,7 @@ class Cut(msgspec.Struct, frozen=True):
 class Windows:
     """The cuts of one agent's conversations."""
 
-    def __init__(self, kernel: ActorRef, overflow: Overflow) -> None:
+    def __init__(self, kernel: Kernel, overflow: Overflow) -> None:
         """`kernel`: whom syscalls go to; `overflow`: what to do, "slide" or "summarise"."""
         self._kernel = kernel
         self._summarising = overflow == "summarise"

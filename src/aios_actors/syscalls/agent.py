@@ -26,12 +26,15 @@ class AgentInfo(msgspec.Struct, frozen=True):
 class AskAgent(Syscall[Any], frozen=True):
     """Hand a task to another agent. Reply: what its `run` returned.
 
+    The journal sets `number`: which of the caller's syscalls this is, from 1 on.
+
     Errors: NotFound, AccessDenied, AgentFailed (its code raised), WaitCycle (it waits for the caller).
     """
 
     verb: ClassVar[str] = "agents.ask"
     agent: str
     task: Any
+    number: int = 0
 
     def resource(self) -> str:
         return self.agent
@@ -40,11 +43,13 @@ class AskAgent(Syscall[Any], frozen=True):
 class SpawnAgent(Syscall[str], frozen=True):
     """Make an agent of the config entry `kind`. Reply: its name. It ends with its parent.
 
-    The maker may ask it; it has no more rights than its config entry gives it. Errors: NotFound.
+    The maker may ask it; it has no more rights than its config entry gives it. The journal sets `name` to what it was
+    called in the run that goes on. Errors: NotFound.
     """
 
     verb: ClassVar[str] = "agents.spawn"
     kind: str
+    name: str = ""
 
     def resource(self) -> str:
         return self.kind

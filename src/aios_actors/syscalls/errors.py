@@ -73,6 +73,10 @@ class WaitCycle(SyscallError):
     """Raised when an agent asks an agent that, directly or not, already waits for it."""
 
 
+class ReplayDiverged(SyscallError):
+    """Raised when an agent of a resumed run asks for something else than the run's journal holds."""
+
+
 class NodeStopping(SyscallError):
     """Raised when a request arrives while the node shuts down."""
 

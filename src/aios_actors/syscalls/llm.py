@@ -82,6 +82,7 @@ class Chat(Syscall[ChatReply], frozen=True):
         conversation: name of the caller's context that this call goes on with; its KV is looked up by it.
         adapters: LoRA adapters of the model to compute with, each with its scale.
         reserve: tokens, up to a quarter of the window, that must be left to generate; or the call is a ContextOverflow.
+        number: set by the journal: which of its task's syscalls this is, from 1 on.
         on_text: called on the node's event loop with each new piece of text.
 
     Errors: ModelUnavailable, GenerationFailed, ContextOverflow, NotFound (no such model).
@@ -96,6 +97,7 @@ class Chat(Syscall[ChatReply], frozen=True):
     conversation: str = "main"
     adapters: dict[str, float] = msgspec.field(default_factory=dict)
     reserve: int = 1
+    number: int = 0
     on_text: Callable[[str], None] | None = None
 
     def resource(self) -> str:

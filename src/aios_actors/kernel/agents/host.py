@@ -6,6 +6,7 @@ which it made them. An agent that asks another waits for it; an ask that would c
 
 import asyncio
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import structlog
 
@@ -15,8 +16,9 @@ from aios_actors.kernel.agents.life import AgentLife
 from aios_actors.kernel.agents.messages import AgentKind, EndTasks, Finished, RefuseTasks, RunTask
 from aios_actors.kernel.agents.pool import Assignment, Hosted
 from aios_actors.kernel.agents.waits import Waits
+from aios_actors.kernel.journal import Journal
 from aios_actors.syscalls.agent import AgentInfo, AskAgent, ListAgents, Perform, SpawnAgent
-from aios_actors.syscalls.errors import AgentFailed, NodeStopping, NotFound, WaitCycle
+from aios_actors.syscalls.errors import AgentFailed, NodeStopping, NotFound, ReplayDiverged, WaitCycle
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +28,9 @@ class AgentHost(AgentLife):
 
     mailbox = MailboxSpec(capacity=32_768)
 
-    def __init__(self, kinds: Mapping[str, AgentKind], accounts: Accounts) -> None:
-        """`kinds`: the config's agents by name."""
+    def __init__(self, kinds: Mapping[str, AgentKind], accounts: Accounts, journal: Journal | None = None) -> None:
+        """`kinds`: the config's agents by name; `journal`: of the run, if it has one."""
+        self._journal = journal
         super().__init__(kinds, accounts)
         self._waits = Waits(self._members)
         self._refusing = False
@@ -42,16 +45,23 @@ class AgentHost(AgentLife):
     def run_task(self, message: RunTask) -> None:
         """Queues a task of the run."""
         self._accounts.queued(message.kind, message.task)
-        self._assign(message.kind, Assignment(message.input, self.defer(), number=message.task))
+        self._assign(message.kind, Assignment(message.input, self.defer(), number=message.task, key=str(message.task)))
 
     @handler
     def ask_agent(self, call: AskAgent) -> None:
         """Queues a task that one agent has for another."""
         caller = self.caller
         self._refuse_cycle(caller, call.agent)
-        assignment = Assignment(call.task, self.defer(), asker=caller, target=call.agent)
+        assignment = Assignment(
+            call.task, self.defer(), asker=caller, target=call.agent, key=self._key(caller, call.number)
+        )
         self._waits.add(assignment)
         self._assign(call.agent, assignment)
+
+    def _key(self, asker: str, number: int) -> str:
+        """The journal's key of a task that an agent hands on; "" if it is in no journal."""
+        hosted = self._agents.get(asker)
+        return f"{hosted.busy.key}/{number}" if hosted and hosted.busy and hosted.busy.key and number else ""
 
     def _assign(self, target: str, assignment: Assignment) -> None:
         """To an agent by its name, or to any of a kind."""
@@ -92,21 +102,33 @@ class AgentHost(AgentLife):
             if over := accounts.out_of_time(account, now):
                 raise over
             self._watch_time(hosted)
-            answer = await hosted.ref.ask(Perform(assignment.input))
+            answer = await self._perform(hosted, assignment)
         except Refusal as refusal:
             error = self._why(hosted, account, refusal)
             account = self._end_work(hosted, str(error))
             if assignment.number is None:
                 assignment.reply.fail(error)
             else:
-                assignment.reply.send(Finished(hosted.name, None, str(error), account))
+                final = not isinstance(error, NodeStopping | ReplayDiverged)
+                assignment.reply.send(Finished(hosted.name, None, str(error), account, final))
         else:
             account = self._end_work(hosted)
             assignment.reply.send(answer if assignment.number is None else Finished(hosted.name, answer, "", account))
 
+    async def _perform(self, hosted: Hosted, assignment: Assignment) -> Any:
+        """The agent's answer; under a journal, if it did all that the journal holds."""
+        if self._journal is None or not assignment.key:
+            return await hosted.ref.ask(Perform(assignment.input))
+        session = await self._journal.begin(hosted.name, assignment.key)
+        answer = await hosted.ref.ask(Perform(assignment.input))
+        session.end()
+        return answer
+
     def _end_work(self, hosted: Hosted, error: str = "") -> Account:
         """The agent's task is over: its account is closed, its children end, and it takes the next task."""
         hosted.busy = None
+        if self._journal is not None:
+            self._journal.end(hosted.name)
         self.timers.cancel(hosted.name)
         self._end_children(hosted)
         self._waits.forget(hosted.name)
@@ -146,7 +168,7 @@ class AgentHost(AgentLife):
         if pool is None:
             raise NotFound(f"no agent {call.kind!r} in the config; there are: {', '.join(self._pools)}")
         maker = self._agents.get(self.caller)
-        child = await self._make(pool, parent=self.caller)
+        child = await self._make(pool, self.caller, call.name)
         if maker is not None:
             maker.children.append(child)
             if maker.paused_at is not None:

@@ -18,7 +18,7 @@ from aios_actors.kernel.context import ForgetOwner
 from aios_actors.kernel.llm_core import ForgetAgent
 from aios_actors.kernel.scheduler.messages import Hold, Release
 from aios_actors.kernel.service import KernelActor
-from aios_actors.syscalls.errors import AgentFailed, AgentKilled, NotFound
+from aios_actors.syscalls.errors import AgentFailed, AgentKilled, NodeStopping, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +42,12 @@ class AgentLife(KernelActor):
 
     # --- made and ended
 
-    async def _make(self, pool: Pool, parent: str) -> Hosted:
-        kind, name = pool.kind, pool.new_name(child=bool(parent))
+    async def _make(self, pool: Pool, parent: str, wanted: str = "") -> Hosted:
+        """Makes an agent; `wanted` is the name that it had before the node ended, if there is no other of that name."""
+        kind = pool.kind
+        name = wanted if wanted and wanted not in self._agents else pool.new_name(child=bool(parent))
+        while name in self._agents:
+            name = pool.new_name(child=bool(parent))
         rights = AgentRights(name, kind.tools, kind.config.delegates, kind=kind.name, parent=parent)
         await self.system.actor_of("access").ask(Register(rights))
         spec = ChildSpec(factory=kind.make, args=(name,), name=name, restart="permanent")
@@ -78,7 +82,8 @@ class AgentLife(KernelActor):
         if work.number is None:
             work.reply.fail(error)
         else:
-            work.reply.send(Finished(hosted.name, None, work.why, self._accounts.of(hosted.name)))
+            final = not isinstance(error, NodeStopping)
+            work.reply.send(Finished(hosted.name, None, work.why, self._accounts.of(hosted.name), final))
         work.task.cancel()
 
     # --- pause, resume, kill

@@ -31,12 +31,16 @@ class AgentKind:
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """How a task of the run ended: `error` is "" if there is an answer. `agent` is who did it."""
+    """How a task of the run ended: `error` is "" if there is an answer. `agent` is who did it.
+
+    A task whose end is not `final` can be gone on with: the node stopped, or the agent's code differs from the journal.
+    """
 
     agent: str
     answer: Any
     error: str
     account: Account
+    final: bool = True
 
 
 class RunTask(Message[Finished], frozen=True):

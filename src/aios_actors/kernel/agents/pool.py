@@ -22,6 +22,7 @@ class Assignment:
         worker: name of the agent that works on it; "" while none does.
         number: its number in the run; None for a task from another agent.
         task: what awaits the agent's answer, while it works.
+        key: the journal's key of it; "" if it is in no journal.
         why: why it was ended before its answer; "" if it was not.
     """
 
@@ -32,6 +33,7 @@ class Assignment:
     worker: str = ""
     number: int | None = None
     task: asyncio.Task[None] | None = None
+    key: str = ""
     why: str = ""
 
 

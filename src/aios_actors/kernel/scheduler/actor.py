@@ -17,6 +17,7 @@ from aios_actors.engine.messages import ChatPrompt, TokenPrompt
 from aios_actors.engine.protocol import Result
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.context import Forget, Latest, Load, Save
+from aios_actors.kernel.journal import Journal
 from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate, Outcome, PreemptJob, TellCapacity
 from aios_actors.kernel.scheduler.door import Door
 from aios_actors.kernel.scheduler.job import Job, estimated_tokens
@@ -24,6 +25,7 @@ from aios_actors.kernel.scheduler.line import Line, Turn
 from aios_actors.kernel.scheduler.messages import Hold, ListLines, Release, SetPolicy, state_of
 from aios_actors.kernel.scheduler.policies import Ticket, UnknownPolicy, find_policy
 from aios_actors.observe.state import ModelState
+from aios_actors.syscalls.context import Snapshot
 from aios_actors.syscalls.errors import (
     BudgetExceeded,
     Busy,
@@ -47,11 +49,17 @@ class Scheduler(Door):
     mailbox = MailboxSpec(capacity=16_384, stash=65_536)
 
     def __init__(
-        self, config: SchedulerConfig, policies: dict[str, str], accounts: Accounts, held: set[str] | None = None
+        self,
+        config: SchedulerConfig,
+        policies: dict[str, str],
+        accounts: Accounts,
+        held: set[str] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """`policies`: name of the policy of each model that workers serve; `held`: names of paused agents. Both outlive
-        the actor, so that a restart forgets no `SetPolicy` and no `Hold`.
+        the actor, so that a restart forgets no `SetPolicy` and no `Hold`. `journal`: of the run, if it has one.
         """
+        self._journal = journal
         super().__init__(accounts, held)
         self._config = config
         self._policies = policies
@@ -81,6 +89,8 @@ class Scheduler(Door):
             return
         account = self._accounts.of(caller)
         job = Job(ticket, line, account, call, reply, ChatPrompt(call.messages, call.tools))
+        if self._journal is not None:
+            job.journalled = self._journal.name(caller, call.number)
         self._jobs[job.id] = job
         reply.on_cancel(lambda: self._cancel(job))
         self._accounts.note(caller, "waiting")
@@ -204,8 +214,11 @@ class Scheduler(Door):
                 reply.send(None)
 
     def _cancel(self, job: Job) -> None:
-        """Nobody waits for the job any more: it leaves the line, or its worker, which is told through its task."""
-        self._forget(job)
+        """Nobody waits for the job any more: it leaves the line, or its worker, which is told through its task.
+
+        What the context actor has of it stays if a run that is resumed may ask for it again.
+        """
+        self._forget(job, keep=job.journalled != "")
         self._aside.pop(job.id, None)
         if job.line.leave(job.ticket, self.system.now()) and job.task is not None:
             job.task.cancel()
@@ -272,14 +285,13 @@ class Scheduler(Door):
     async def _request(self, job: Job) -> Generate:
         """What the LLM core is asked for: the call itself, or what is left of it after a switch."""
         call, generated = job.call, tuple[int, ...]()
-        if job.switched:
-            kept = await self._service("context").ask(Load(job.name))
-            generated = kept.tokens[len(kept.tokens) - kept.generated :]
-        elif not call.messages:
-            kept = await self._service("context").ask(Latest(job.caller, call.conversation))
+        kept = await self._kept(job)
+        if kept is not None:
             split = len(kept.tokens) - kept.generated
-            job.prompt, generated = TokenPrompt(kept.tokens[:split], call.tools), kept.tokens[split:]
+            generated = kept.tokens[split:]
             job.ticket.generated = len(generated)
+            if split:
+                job.prompt = TokenPrompt(kept.tokens[:split], call.tools)
         slice, most = job.line.policy.slice(job.ticket), job.granted if job.granted < job.wanted else 0
         return Generate(
             id=job.id,
@@ -295,6 +307,16 @@ class Scheduler(Door):
             reserve=call.reserve,
             on_text=call.on_text,
         )
+
+    async def _kept(self, job: Job) -> Snapshot | None:
+        """The tokens that the call goes on from: its own, of before a switch or a restart, or a conversation's."""
+        context, call = self._service("context"), job.call
+        if job.switched:
+            return await context.ask(Load(job.name))
+        if self._journal is not None and self._journal.under_way(job.caller, call.number):
+            with contextlib.suppress(NotFound):
+                return await context.ask(Load(job.name))
+        return None if call.messages else await context.ask(Latest(job.caller, call.conversation))
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         """A turn has ended: the call is answered, or waits again, or is given up."""
@@ -356,10 +378,10 @@ class Scheduler(Door):
         self._forget(job)
         job.reply.fail(error)
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: Job, *, keep: bool = False) -> None:
         """The call will not go on: what a switch left of it with the context actor is of no more use."""
         del self._jobs[job.id]
-        if job.switched:
+        if job.switched and not keep:
             self._service("context").tell(Forget(job.name))
 
     def _save(self, job: Job, outcome: Outcome, done: bool) -> None:

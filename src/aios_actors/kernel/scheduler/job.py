@@ -49,6 +49,7 @@ class Job:
         preemptions: how often it was taken off its worker for another call.
         restarts: how often its worker died under it.
         task: what awaits its worker, while it runs.
+        journalled: what its generation is kept under beyond the node's life; "" if it is in no journal.
         held_at: clock time since which it is held, because its agent is paused; None if it is not.
     """
 
@@ -68,6 +69,7 @@ class Job:
     preemptions: int = 0
     restarts: int = 0
     task: asyncio.Task[None] | None = None
+    journalled: str = ""
     held_at: float | None = None
 
     @property
@@ -83,7 +85,7 @@ class Job:
     @property
     def name(self) -> str:
         """What the context actor knows its generation by."""
-        return f"job-{self.id}"
+        return self.journalled or f"job-{self.id}"
 
     @property
     def switched(self) -> bool:
