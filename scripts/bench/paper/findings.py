@@ -68,7 +68,7 @@ class Figure(Struct, frozen=True):
             else:
                 axes.plot([float(x) for x, _ in points], ys, marker="o", label=name)
         if self.kind == "bars":
-            axes.set_xticks(range(len(labels)), labels)
+            axes.set_xticks(range(len(labels)), labels, rotation=20, horizontalalignment="right")
         if "x" in self.log:
             axes.set_xscale("log")
         if "y" in self.log:
