@@ -14,6 +14,7 @@ from aios_actors.engine.protocol import Result
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.context import Forget, ForgetOwner, Load, Save
 from aios_actors.kernel.llm_core.messages import (
+    AgentWaits,
     Capacity,
     ForgetAgent,
     Generate,
@@ -158,6 +159,10 @@ class ChaoticCore(Actor):
         self._work.pop(job, None)
         self._dying.discard(job)
         self._book.running.discard(job)
+
+    @handler
+    def agent_waits(self, message: AgentWaits) -> None:
+        """Of no matter here."""
 
     @handler
     def forget_agent(self, message: ForgetAgent) -> None:

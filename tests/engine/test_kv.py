@@ -363,3 +363,27 @@ def test_waiting_is_worth_it_only_for_more_than_a_few_tokens() -> None:
     shared = list(range(WORTHWHILE - 1))
     assert kv.acquire(array([*shared, 1, 2]), "a") is not None
     assert kv.acquire(array([*shared, 3, 4]), "b") is not None
+
+
+def test_of_parked_conversations_the_one_that_goes_on_latest_is_evicted_first() -> None:
+    now = 100.0
+    fake = FakeKv(3)
+    cost = CostModel()
+    kv = KvCache(fake, 3, CONTEXT, PageStore("digest", 0, SwapFile("", 0), cost), cost, clock=lambda: now)
+    for name, start in (("soon", 100), ("late", 200), ("unknown", 300)):
+        lease = kv.acquire(np.arange(start, start + 20, dtype=np.int32), name)
+        assert lease is not None
+        kv.slots[lease.slot].append(range(start, start + 20))
+        kv.release(lease.slot)
+        now += 1.0
+    kv.hold("soon", 0.5)
+    kv.hold("late", 60.0)
+    kv.hold("nobody", 1.0)
+    kv.hold("", 1.0)
+    evicted = []
+    for number in range(3):
+        lease = kv.acquire(np.arange(1000 * number + 400, 1000 * number + 420, dtype=np.int32), "")
+        assert lease is not None
+        evicted.append(lease.slot)
+        now += 0.1
+    assert evicted == [1, 2, 0]

@@ -15,6 +15,7 @@ from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.agents import AgentKind
 from aios_actors.kernel.kernel import KERNEL, kernel_specs
 from aios_actors.kernel.llm_core.messages import (
+    AgentWaits,
     Capacity,
     EmbedTexts,
     ForgetAgent,
@@ -105,6 +106,11 @@ class FakeCore(Actor):
         return Embeddings(tuple((float(len(text)),) for text in request.texts), len(request.texts))
 
     @handler
+    def agent_waits(self, message: AgentWaits) -> None:
+        """Notes it for the test."""
+        self._engine.waits.append((message.agent, message.seconds))
+
+    @handler
     def forget_agent(self, message: ForgetAgent) -> None:
         """Notes it for the test."""
         self._engine.forgotten.append(message.agent)
@@ -129,6 +135,7 @@ class Engine:
         self.open: dict[int, Reply[Outcome]] = {}
         self.cancelled: list[int] = []
         self.preempted: list[int] = []
+        self.waits: list[tuple[str, float]] = []
         self.forgotten: list[str] = []
 
 

@@ -129,7 +129,7 @@ class KvCache:
         slot.conversation = ""
 
     def reserve(self, cells: int, spare: frozenset[int] = frozenset()) -> int:
-        """Evict parked slots, the least recently used first and none of `spare`, until `cells` are free.
+        """Evict parked slots, those that are wanted latest first and none of `spare`, until `cells` are free.
 
         Returns:
             How many are free; with split streams, where each slot has its own, all.
@@ -137,7 +137,8 @@ class KvCache:
         if self._pool is None:
             return self.capacity
         parked = [s for s in self.slots if s.length and not s.leased and s.index not in spare]
-        for slot in sorted(parked, key=lambda s: (bool(s.conversation), s.used)):
+        now = self._clock()
+        for slot in sorted(parked, key=lambda s: (bool(s.conversation), -s.wait(now), s.used)):
             if self._pool.free >= cells:
                 break
             self._vacate(slot, keep=0, conversation="")
@@ -156,6 +157,13 @@ class KvCache:
         for slot in self.slots:
             if slot.conversation == conversation:
                 slot.conversation = ""
+
+    def hold(self, conversation: str, seconds: float) -> None:
+        """A conversation is expected to go on in so many seconds; an unknown one is ignored."""
+        due = self._clock() + seconds
+        for slot in self.slots:
+            if conversation and slot.conversation == conversation:
+                slot.due = due
 
     def flushed(self) -> None:
         """Note that a decode call was made: pending copies are done."""
@@ -208,7 +216,8 @@ class KvCache:
         continued = [self.slots[i] for i in held.ending if not self.slots[i].leased and not self.slots[i].conversation]
         if continued:
             return continued[-1]
-        return min(free, key=lambda s: (s.length > 0, bool(s.conversation), s.used, s.index))
+        now = self._clock()
+        return min(free, key=lambda s: (s.length > 0, bool(s.conversation), -s.wait(now), s.used, s.index))
 
     def _source(self, held: Match[int], conversation: str) -> Slot:
         """Whom to copy a shared prefix from."""
@@ -260,6 +269,7 @@ class KvCache:
     def _lease(self, slot: Slot, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._leases += 1
         slot.leased, slot.used, slot.conversation, slot.adapters = True, self._leases, conversation, adapters
+        slot.leased_at, slot.due = self._clock(), None
         slot.target = len(tokens)
         self._held.insert(slot.index, slot.tokens, adapters)
         self._coming.insert(slot.index, tokens, adapters)

@@ -198,6 +198,13 @@ class Forget(Struct, frozen=True, tag="forget"):
     conversation: str
 
 
+class Hold(Struct, frozen=True, tag="hold"):
+    """A conversation is expected to go on in so many seconds: what goes on latest leaves its slot first."""
+
+    conversation: str
+    seconds: float
+
+
 class Tokenize(Struct, frozen=True, tag="tokenize"):
     """Ask for the ids of a prompt as the engine would see it; answered by `Tokenized`."""
 
@@ -282,7 +289,7 @@ class Pong(Struct, frozen=True, tag="pong"):
     stats: EngineStats
 
 
-NodeFrame = Start | Submit | Cancel | Preempt | Forget | Tokenize | Embed | Ping | Shutdown
+NodeFrame = Start | Submit | Cancel | Preempt | Forget | Hold | Tokenize | Embed | Ping | Shutdown
 WorkerFrame = Hello | Loading | Ready | StartFailed | Step | Tokenized | Embedded | Pong
 
 _HEADER = struct.Struct(">I")

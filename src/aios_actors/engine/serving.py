@@ -23,6 +23,7 @@ from aios_actors.engine.protocol import (
     Embed,
     Forget,
     Hello,
+    Hold,
     Loading,
     NodeFrame,
     Ping,
@@ -106,6 +107,8 @@ class Worker:
                 engine.preempt(request)
             case Forget(conversation=conversation):
                 engine.forget(conversation)
+            case Hold(conversation=conversation, seconds=seconds):
+                engine.kv.hold(conversation, seconds)
             case Tokenize():
                 self._send(_tokenized(engine, frame))
             case Ping(n=n):

@@ -55,6 +55,8 @@ class Slot:
         self.adapters = ""
         self.leased = False
         self.used = 0
+        self.leased_at = 0.0
+        self.due: float | None = None  # when its conversation is expected to go on; None if nobody said
         self.target = 0
         self._buffer = np.empty(context, np.int32)
         self._pool = pool
@@ -87,6 +89,13 @@ class Slot:
         if self._pool is not None:
             self._pool.leave(self._cells[length : self.length])
         self.length = min(self.length, length)
+
+    def wait(self, now: float) -> float:
+        """Seconds until it is expected to be of use; to evict the longest wastes least (Belady, 1966).
+
+        Where nobody said, or what was said has proved wrong, it is as long as the wait so far: the order of LRU.
+        """
+        return now - self.leased_at if self.due is None else abs(self.due - now)
 
     def __repr__(self) -> str:
         state = "leased" if self.leased else "parked" if self.length else "empty"

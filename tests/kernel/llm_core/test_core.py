@@ -18,7 +18,7 @@ from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, LlmCore
 from aios_actors.kernel.llm_core.embeddings import DEATHS, EmbeddingRequests
-from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate, Outcome, PreemptJob
+from aios_actors.kernel.llm_core.messages import AgentWaits, Capacity, EmbedTexts, Generate, Outcome, PreemptJob
 from aios_actors.models import resolve
 from aios_actors.syscalls.errors import EmbeddingFailed, GenerationFailed, ModelUnavailable
 from aios_actors.syscalls.llm import Embeddings
@@ -146,6 +146,15 @@ async def test_a_preempted_generation_makes_room_and_goes_on_as_it_would_have(tm
         await core.ref.ask(PreemptJob(2))  # it has ended, which is no error
         rest = await core.generate(id=3, sampling=LONG, generated=outcome.generated)
         assert rest.generated == whole.generated
+
+
+async def test_a_worker_takes_news_of_how_long_an_agent_waits(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        await core.ref.ask(AwaitReady())
+        whole = await core.generate(id=1, conversation="a/main")
+        for agent in ("a", "nobody"):
+            await core.ref.ask(AgentWaits(agent, 5.0))
+        assert (await core.generate(id=2, conversation="a/main")).generated == whole.generated
 
 
 async def test_a_slice_ends_early_and_the_rest_is_what_it_would_have_been(tmp_path: Path) -> None:

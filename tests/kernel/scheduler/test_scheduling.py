@@ -13,7 +13,7 @@ from aios_actors.kernel.llm_core.messages import Generate, Outcome
 from aios_actors.kernel.scheduler.messages import ListLines, SetPolicy
 from aios_actors.kernel.scheduler.policies import POLICIES
 from aios_actors.observe.state import RunTotals
-from aios_actors.sdk import Agent
+from aios_actors.sdk import Agent, tool
 from aios_actors.syscalls.errors import Busy, DeadlineInfeasible, InvalidArgument, NotFound
 from aios_actors.syscalls.llm import Chat
 from tests.kernel.fakes import MODEL, SetCapacity, entry, running_kernel, said, sliced, task_of
@@ -267,3 +267,26 @@ async def test_seconds_of_the_run_end_tasks_and_free_what_they_held(tmp_path: Pa
             assert "budget of 'run' is used up: seconds 0.0" in finished.error
         await settled(lambda: len(kernel.engine.cancelled) == 1)
         assert task_of(kernel.engine.seen[0]) == "x" and len(kernel.engine.seen) == 1
+
+
+async def test_while_an_agent_waits_for_a_slow_tool_the_engine_knows_for_how_long(tmp_path: Path) -> None:
+    @tool
+    async def slow() -> str:
+        """Takes a while."""
+        await asyncio.sleep(0.06)
+        return "ok"
+
+    class Slow(Agent):
+        """Calls a slow tool twice, and a quick one."""
+
+        tools = (slow, "calculator")
+
+        async def run(self, task: str) -> None:
+            for _ in range(2):
+                await self.tools.call("slow")
+                await self.tools.call("calculator", expression="1+1")
+
+    async with running_kernel(tmp_path, {"a": Slow}) as kernel:
+        assert (await run(kernel, "a", "x")).error == ""
+        ((agent, seconds),) = kernel.engine.waits
+    assert agent == "a" and 0.06 <= seconds < 5, "the first call's time; before it, nobody knows"

@@ -54,6 +54,10 @@ class Affinity:
         known = self._beginnings.get(beginning, emptiest)
         return known if known in load and load[known] <= load[emptiest] + WORTH else emptiest
 
+    def homes(self, agent: str) -> Mapping[str, int]:
+        """Where the agent's conversations are."""
+        return self._homes.get(agent, {})
+
     def forget(self, agent: str) -> Mapping[str, int]:
         """The agent has ended. Returns where its conversations were."""
         return self._homes.pop(agent, {})

@@ -13,13 +13,14 @@ from pathlib import Path
 import structlog
 
 from aios_actors.actors import Actor, ActorRef, Backoff, Down, MailboxSpec, Reply, handler
-from aios_actors.engine.protocol import Cancel, Event, Forget, Preempt, Submit
+from aios_actors.engine.protocol import Cancel, Event, Forget, Hold, Preempt, Submit
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.llm_core.affinity import Affinity
 from aios_actors.kernel.llm_core.embeddings import EmbeddingRequests
 from aios_actors.kernel.llm_core.link import WorkerLink
 from aios_actors.kernel.llm_core.messages import (
+    AgentWaits,
     AwaitReady,
     Capacity,
     EmbedTexts,
@@ -206,6 +207,12 @@ class LlmCore(Actor):
         number = self._where.get(message.id)
         if number is not None:
             self._pass(self._workers[number], Send(Preempt(message.id)))
+
+    @handler
+    def agent_waits(self, message: AgentWaits) -> None:
+        """Lets the workers know when an agent's conversations are expected to go on."""
+        for conversation, number in self._affinity.homes(message.agent).items():
+            self._pass(self._workers[number], Send(Hold(conversation, message.seconds)))
 
     @handler
     def forget_agent(self, message: ForgetAgent) -> None:

@@ -82,6 +82,13 @@ class EmbedTexts(Message[Embeddings], frozen=True):
     texts: tuple[str, ...]
 
 
+class AgentWaits(Message[None], frozen=True):
+    """From the tool actor: this agent waits for a tool, and is expected to go on in so many seconds."""
+
+    agent: str
+    seconds: float
+
+
 class Capacity(Message[None], frozen=True):
     """To the scheduler: a model now has this many places for generations.
 

@@ -5,10 +5,12 @@ mailbox, so a slow tool delays nobody; a call ends when its caller gives up. A t
 forwarded to the scheduler, with the agent's identity and reply slot.
 """
 
+import contextlib
 from typing import Any
 
-from aios_actors.actors import Message, Reply, handler
+from aios_actors.actors import Message, Reply, UnknownActor, handler
 from aios_actors.engine.messages import ToolSchema
+from aios_actors.kernel.llm_core.messages import AgentWaits
 from aios_actors.kernel.service import KernelActor
 from aios_actors.kernel.tool.builtin import SyscallTool
 from aios_actors.kernel.tool.registry import ToolRegistry
@@ -17,6 +19,9 @@ from aios_actors.sdk.tool import Tool as PythonTool
 from aios_actors.sdk.tool import ToolDefinitionError
 from aios_actors.syscalls.errors import InvalidArgument, SyscallError
 from aios_actors.syscalls.tool import CallTool, ListTools
+
+WORTH_TELLING_S = 0.05
+"""A tool that takes less is over before an eviction could pay."""
 
 
 class AddTools(Message[None], frozen=True):
@@ -64,13 +69,22 @@ class Tool(KernelActor):
             return
         if message.name not in self._runners:
             self._runners[message.name] = ToolRunner(tool, self._registry.limits(message.name))
+        runner = self._runners[message.name]
+        self._tell_wait(runner)
         reply = self.defer()
-        task = self.start_task(_answer(reply, self._runners[message.name], arguments), name=f"tool-{message.name}")
+        task = self.start_task(self._answer(reply, runner, arguments), name=f"tool-{message.name}")
         reply.on_cancel(task.cancel)
 
+    def _tell_wait(self, runner: ToolRunner) -> None:
+        """Lets the LLM core know how long the agent is expected to wait, if that is long enough to matter."""
+        if runner.expected_s is not None and runner.expected_s >= WORTH_TELLING_S:
+            with contextlib.suppress(UnknownActor):  # tools are of use without models too
+                self.system.actor_of("llm_core").tell(AgentWaits(self.caller, runner.expected_s))
 
-async def _answer(reply: Reply[Any], runner: ToolRunner, arguments: dict[str, Any]) -> None:
-    try:
-        reply.send(await runner.call(arguments))
-    except SyscallError as error:
-        reply.fail(error)
+    async def _answer(self, reply: Reply[Any], runner: ToolRunner, arguments: dict[str, Any]) -> None:
+        began = self.system.now()
+        try:
+            reply.send(await runner.call(arguments))
+        except SyscallError as error:
+            reply.fail(error)
+        runner.observe(self.system.now() - began)

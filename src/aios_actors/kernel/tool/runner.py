@@ -22,6 +22,9 @@ from aios_actors.syscalls.errors import SyscallError, ToolFailed, ToolTimeout
 
 log = structlog.get_logger(__name__)
 
+FADING = 0.8
+"""Weight of what was known before in the expected time of a call, so that it follows the last few."""
+
 _PLAIN = (int, float, bool, type(None))
 
 
@@ -33,6 +36,12 @@ class ToolRunner:
         self._tool = tool
         self._timeout_s = limits.timeout_s or tool.timeout_s
         self.slots = Slots(tool.name, limits.parallel or tool.parallel)
+        self.expected_s: float | None = None
+
+    def observe(self, seconds: float) -> None:
+        """A call took this long, its wait for a slot included; `expected_s` is the mean of such, fading."""
+        before = seconds if self.expected_s is None else self.expected_s
+        self.expected_s = FADING * before + (1.0 - FADING) * seconds
 
     async def call(self, arguments: dict[str, Any]) -> Any:
         """Runs the function once.
