@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from aios_actors.config.structs import SchedulerConfig
 from aios_actors.kernel.scheduler.line import Line, Turn
-from aios_actors.kernel.scheduler.policies import POLICIES, Policy, Ticket
+from aios_actors.kernel.scheduler.policies import POLICIES, Policy, Program, Ticket
 from aios_actors.kernel.scheduler.simulator import (
     Oracle,
     flood,
@@ -68,13 +68,15 @@ def fairness() -> Iterator[Row]:
         yield Row(f"flood, {name}", index, "Jain's index", "", wanted, None if wanted is None else index >= wanted)
 
 
-def choice(policy: Policy, turns: int) -> float:
+def choice(policy: Policy, turns: int, programs: int) -> float:
     """Seconds of a turn's whole bookkeeping, at the median: a choice, the end of the turn, and a call that comes."""
+    tasks = [Program() for _ in range(programs)]
     draw = random.Random(1)
 
     def ticket(number: int) -> Ticket:
         group = f"agent-{draw.randrange(500)}"
-        return Ticket(number, group, number * 1e-3, draw.randrange(2000), group=group, priority=draw.randrange(10))
+        program, prompt, priority = draw.choice(tasks), draw.randrange(2000), draw.randrange(10)
+        return Ticket(number, group, number * 1e-3, prompt, program, group, priority=priority)
 
     line = Line(policy.config, policy, places=1)
     for number in range(WAITING):
@@ -95,9 +97,10 @@ def choice(policy: Policy, turns: int) -> float:
 def choices(turns: int) -> Iterator[Row]:
     """The choice's cost under each policy."""
     for name, policy in POLICIES.items():
-        seconds = choice(policy(SchedulerConfig()), turns)
-        what = f"choice among {WAITING:,} waiting, {name}"
-        yield Row(what, seconds * 1e6, "us", "", CHOICE_S * 1e6, seconds < CHOICE_S)
+        for programs in (1, WAITING):
+            seconds = choice(policy(SchedulerConfig()), turns, programs)
+            what = f"choice among {WAITING:,} waiting of {programs:,} tasks, {name}"
+            yield Row(what, seconds * 1e6, "us", "", CHOICE_S * 1e6, seconds < CHOICE_S)
 
 
 def main() -> None:

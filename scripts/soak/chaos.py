@@ -150,8 +150,8 @@ class ChaoticCore(Actor):
         task = self._work.get(request.id)
         if task is not None:
             task.cancel()
-            wasted = len(made) - len(request.generated)
-            self._accounts.charge(self._accounts.of(request.caller), "tokens", wasted)
+            assert request.account is not None, "the scheduler names who is charged"
+            self._accounts.charge(request.account, "tokens", len(made) - len(request.generated))
             self._book.ended[request.id] += 1
             self._leave(request.id)
 

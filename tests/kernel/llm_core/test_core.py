@@ -15,7 +15,7 @@ from aios_actors.config.structs import ModelConfig
 from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextPrompt
 from aios_actors.engine.protocol import NodeFrame
 from aios_actors.engine.spec import WorkerSpec
-from aios_actors.kernel.accounts import Accounts
+from aios_actors.kernel.accounts import Account, Accounts
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, LlmCore
 from aios_actors.kernel.llm_core.embeddings import DEATHS, EmbeddingRequests
 from aios_actors.kernel.llm_core.messages import AgentWaits, Capacity, EmbedTexts, Generate, Outcome, PreemptJob
@@ -155,6 +155,17 @@ async def test_a_worker_takes_news_of_how_long_an_agent_waits(tmp_path: Path) ->
         for agent in ("a", "nobody"):
             await core.ref.ask(AgentWaits(agent, 5.0))
         assert (await core.generate(id=2, conversation="a/main")).generated == whole.generated
+
+
+async def test_what_a_cancelled_generation_made_in_vain_is_charged(tmp_path: Path) -> None:
+    account, begun = Account("a"), asyncio.Event()
+    async with running_core(tmp_path) as core:
+        await core.ref.ask(AwaitReady())
+        call = core.generate(sampling=LONG, account=account, on_text=lambda text: begun.set())
+        await begun.wait()
+        call.cancel()
+        await core.ref.ask(ListWorkers())
+    assert 0 < account.used["tokens"] < 400
 
 
 async def test_a_slice_ends_early_and_the_rest_is_what_it_would_have_been(tmp_path: Path) -> None:

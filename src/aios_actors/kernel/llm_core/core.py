@@ -196,9 +196,9 @@ class LlmCore(Actor):
         if number is not None:
             worker = self._workers[number]
             running = worker.running.pop(job)
-            # What it generated in vain has been used all the same.
-            caller, wasted = running.request.caller, len(running.generated) - len(running.request.generated)
-            self._accounts.charge(self._accounts.of(caller), "tokens", wasted)
+            account, before = running.request.account, len(running.request.generated)
+            if account is not None:
+                self._accounts.charge(account, "tokens", len(running.generated) - before)
             self._pass(worker, Send(Cancel(job)))
 
     @handler

@@ -9,6 +9,7 @@ from aios_actors.actors import Message
 from aios_actors.engine.messages import Constraint, Prompt, Sampling
 from aios_actors.engine.protocol import Embedded, Event, NodeFrame, Result, StartErrorCode
 from aios_actors.engine.spec import ModelInfo
+from aios_actors.kernel.accounts import Account
 from aios_actors.syscalls.llm import Embeddings
 
 
@@ -42,6 +43,7 @@ class Generate(Message[Outcome], frozen=True):
         adapters: LoRA adapters to compute with, each with its scale.
         reserve: tokens that must be left to generate, or the prompt is too long.
         on_text: called with each new piece of text.
+        account: charged with what is generated in vain, when nobody waits for it any more.
     """
 
     id: int
@@ -56,6 +58,7 @@ class Generate(Message[Outcome], frozen=True):
     adapters: dict[str, float] = msgspec.field(default_factory=dict)
     reserve: int = 1
     on_text: Callable[[str], None] | None = None
+    account: Account | None = None
 
 
 class PreemptJob(Message[None], frozen=True):

@@ -306,6 +306,7 @@ class Scheduler(Door):
             adapters=call.adapters,
             reserve=call.reserve,
             on_text=call.on_text,
+            account=job.account,
         )
 
     async def _kept(self, job: Job) -> Snapshot | None:
