@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from aios_actors.engine.embed import TEXTS, Embedder
-from aios_actors.engine.model import Model
-from aios_actors.engine.protocol import Embed, Embedded
+from aios_actors.engine.loop import Engine
+from aios_actors.engine.messages import Sampling, TextPrompt
+from aios_actors.engine.model import Model, load
+from aios_actors.engine.protocol import Embed, Embedded, Submit
+from aios_actors.engine.spec import WorkerSpec
+from tests.engine.driving import Driver
+from tests.engine.encoder import CONTEXT, write_encoder
 
 MakeModel = Callable[..., Model]
 TEXT = [f"number {i} of some texts, " * (1 + i % 7) + "and the end" for i in range(2 * TEXTS + 5)]
@@ -128,3 +134,31 @@ def test_what_cannot_be_embedded_is_refused_and_the_others_are_served(
 
     assert re.search(words, error.message)
     assert (done[2].error is None) == (code != "no_embeddings")
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Iterator[Model]:
+    model = load(WorkerSpec(str(write_encoder(tmp_path / "encoder.gguf")), name="encoder", threads=1))
+    yield model
+    model.close()
+
+
+def test_an_encoder_embeds_with_the_pooling_of_its_metadata(encoder: Model) -> None:
+    embedder = Embedder(encoder)
+    assert (embedder.pooling, embedder.window) == ("mean", CONTEXT)
+    texts = ["the heat of the tea", "the heat of the sea", "and colds", "tea " * 100] * 3
+    together = embed(embedder, texts)
+    for place, text in enumerate(texts):
+        assert together[place] == pytest.approx(embed(embedder, [text])[0], abs=1e-3)
+    assert together[0] @ together[1] > together[0] @ together[2]
+    embedder.submit(Embed(1, ("tea " * CONTEXT,)))
+    error = finish(embedder)[1].error
+    assert error is not None and error.code == "prompt_too_long"
+    embedder.close()
+
+
+def test_an_encoder_refuses_to_generate(encoder: Model) -> None:
+    driver = Driver(Engine(encoder))
+    result = driver.run(Submit(1, TextPrompt("the heat"), Sampling(max_tokens=3)))[1]
+    assert result.error is not None
+    assert result.error.message == "this model embeds texts and generates none; use llm.embed"

@@ -196,3 +196,13 @@ def test_auto_drafts_nothing_on_text_that_does_not_repeat_itself(make_engine: Ma
     sampling = Sampling(max_tokens=200, temperature=1.0, seed=1, ignore_eos=True)
     result = Driver(engine).run(Submit(1, TextPrompt("hello"), sampling))[1]
     assert len(set(result.tokens)) > 100 and result.tokens_drafted == 0
+
+
+def test_drafts_never_change_what_is_suspended_for_want_of_cells(make_engine: MakeEngine) -> None:
+    sampling, _ = KINDS["seeded"]
+    submits = [Submit(i, TokenPrompt((*PERIOD * 16, 50 + i)), sampling, conversation=f"c{i}") for i in range(6)]
+    engine, results = compare(make_engine, submits, kv_unified=True, cells=256, context=256)
+    stats = engine.stats()
+    assert stats.suspended > 0 and stats.drafted_tokens > 0
+    assert stats.prefill_tokens + stats.decode_tokens == sum(r.tokens_computed for r in results.values())
+    assert stats.accepted_tokens == sum(r.tokens_accepted for r in results.values())

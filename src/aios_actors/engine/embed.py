@@ -48,7 +48,7 @@ class Embedder:
     def __init__(self, model: Model) -> None:
         self._model = model
         self.pooling = pooling_of(model)
-        self.window = min(model.context_length, WINDOW)
+        self.window = min(model.context_length, model.context_train or WINDOW, WINDOW)
         self._requests: deque[_Request] = deque()
         self._done: list[Embedded] = []
         self._context: Any = None
@@ -100,7 +100,7 @@ class Embedder:
 
     def _choose(self) -> Iterator[tuple[_Request, list[int]]]:
         """The next texts, in order, as far as a batch goes; at least one."""
-        room, count = self._model.batch, 0
+        room, count = min(self._model.batch, self.window), 0
         for request in self._requests:
             for tokens in request.texts[len(request.vectors) :]:
                 if count and (len(tokens) > room or count == TEXTS):

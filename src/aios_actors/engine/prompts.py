@@ -27,7 +27,8 @@ class Prompts:
         self._context = model.context_length
         self._template = ChatTemplate(model.chat_template(), model.vocab)
         self.family = self._template.family
-        self._grammars = Grammars(model.vocab, self.family)
+        # An encoder has no KV cache, and nothing to continue a text with.
+        self._grammars = Grammars(model.vocab, self.family) if model.memory else None
         markers = {self._vocab.special(name) for name in self.family.markers}
         hidden = self._vocab.control - markers
         self._shown = frozenset(range(self._vocab.size)) - hidden
@@ -51,6 +52,8 @@ class Prompts:
 
     def sequence(self, submit: Submit, now: float) -> Sequence:
         """A sequence in the state that the request describes. Raises `RequestError`."""
+        if self._grammars is None:
+            raise RequestError("bad_prompt", "this model embeds texts and generates none; use llm.embed")
         tokens = self.tokens(submit.prompt)
         self._check_length(len(tokens), submit.reserve)
         self._check_ids(list(submit.generated), "bad_prompt", "generated")
