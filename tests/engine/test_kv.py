@@ -228,6 +228,17 @@ def test_forgetting_drops_the_page_and_gives_the_slot_away_first() -> None:
     assert len(kv.pages) == 0
 
 
+def test_a_request_waits_for_cells_that_running_ones_are_about_to_need() -> None:
+    cost = CostModel()
+    kv = KvCache(UnifiedKv(3, CONTEXT), 3, CONTEXT, PageStore("digest", 0, None, cost), cost, CONTEXT)
+    first = kv.acquire(array(list(range(50))), "a")
+    assert first is not None
+    assert kv.acquire(array(list(range(100, 140))), "b") is None and kv.crowded
+    assert kv.acquire(array(list(range(60))), "c") is None and not kv.crowded, "it waits for the prefix"
+    kv.release(first.slot)
+    assert kv.acquire(array(list(range(100, 140))), "b") is not None and not kv.crowded
+
+
 words = st.integers(0, 1)
 prompts = st.tuples(st.integers(0, 2), st.integers(0, 40), st.lists(words, min_size=1, max_size=30)).map(
     lambda x: [x[0] * 10 + i % 7 for i in range(x[1])] + x[2]

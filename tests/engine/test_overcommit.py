@@ -84,7 +84,7 @@ def test_eight_times_the_kv_cache_in_shared_cells_fails_no_request(
     assert_same(turns(tight, 32, 3), turns(roomy, 32, 3), make_model(**EXACT))
     stats = tight.engine.stats()
     assert stats.kv_capacity == 768 and stats.kv_tokens <= 768
-    assert stats.suspended > 0, "running requests outgrew the cells"
+    assert stats.pages_in > 0
 
 
 def test_a_suspended_request_goes_on_where_it_was(make_engine: MakeEngine, make_model: MakeModel) -> None:

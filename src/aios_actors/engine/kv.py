@@ -77,6 +77,7 @@ class KvCache:
 
         `adapters` names the set of adapters in force: only what was computed with the same set is of use.
         """
+        self.crowded = False
         free = [s for s in self.slots if not s.leased]
         if not free:
             return None
@@ -183,12 +184,15 @@ class KvCache:
     def _fits(self, tokens: int, spare: set[int]) -> bool:
         """Whether there is room for one more request, which needs `tokens` cells.
 
-        Some is left for every running request to grow, else the newcomer would soon be suspended again.
+        The prompts of running ones that are not computed yet count, and some room is left for each to grow, else the
+        newcomer would soon be suspended again.
         """
-        running = sum(s.leased for s in self.slots)
-        wanted = min(tokens + (running + 1) * HEADROOM, self.capacity)
-        fits = self.reserve(wanted, frozenset(spare)) >= wanted
-        self.crowded = not fits and running > 0
+        running = [s for s in self.slots if s.leased]
+        wanted = tokens + sum(max(s.target - s.length, 0) for s in running) + (len(running) + 1) * HEADROOM
+        if not running:
+            wanted = min(wanted, self.capacity)
+        fits = self._pool is None or (wanted <= self.capacity and self.reserve(wanted, frozenset(spare)) >= wanted)
+        self.crowded = not fits and len(running) > 0
         return fits
 
     def _index(self) -> None:

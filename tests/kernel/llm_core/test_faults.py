@@ -1,4 +1,5 @@
-"""A worker that dies or hangs while it moves KV to disk costs no request, no context, and leaves nothing behind."""
+"""A worker that dies or hangs, idle, in prefill or while it moves KV to disk, costs no request and no context, and
+leaves nothing behind. While it decodes: `test_core.py`."""
 
 import os
 import signal
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aios_actors.engine.messages import Sampling, TextPrompt
-from aios_actors.kernel.llm_core import AwaitReady
+from aios_actors.kernel.llm_core import AwaitReady, ListWorkers
 from tests.kernel.llm_core.test_core import gone, running_core
 
 ANSWER = Sampling(max_tokens=12, ignore_eos=True)
@@ -73,3 +74,37 @@ async def test_a_worker_that_ends_or_hangs_while_paging_out_costs_nothing(
         assert gone(pid) and await core.pid() != pid
     assert list(folder.iterdir()) == [] and list(sockets.iterdir()) == []
     assert open_files() <= before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_worker_that_ends_or_hangs_while_idle_is_replaced(tmp_path: Path, number: signal.Signals) -> None:
+    before = open_files()
+    async with running_core(tmp_path, hang_s=1.0) as core:
+        await core.ref.ask(AwaitReady())
+        pid = await core.pid()
+        first = await core.generate(id=1, prompt=prompt("ann"), sampling=ANSWER, conversation="ann")
+        os.kill(pid, number)
+        assert [(await core.said.get()).places for _ in range(3)] == [4, 0, 4]
+        again = await core.generate(id=2, prompt=prompt("ann"), sampling=ANSWER, conversation="ann")
+        assert again.generated == first.generated
+        assert gone(pid) and await core.pid() != pid
+    assert open_files() <= before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_request_in_prefill_when_its_worker_ends_or_hangs_comes_back_untouched(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    async with running_core(tmp_path, hang_s=1.0) as core:
+        await core.ref.ask(AwaitReady())
+        pid = await core.pid()
+        os.kill(pid, signal.SIGSTOP)  # so that it has the request, and cannot have answered yet
+        cut = core.generate(id=1, prompt=prompt("ann"), sampling=ANSWER)
+        while not (await core.ref.ask(ListWorkers()))[0].running:
+            pass
+        os.kill(pid, number)
+        lost = await cut
+        assert lost.finish == "lost" and lost.generated == ()
+        assert [(await core.said.get()).places for _ in range(3)] == [4, 0, 4]
+        assert len((await core.generate(id=2, prompt=prompt("ann"), sampling=ANSWER)).generated) == 12
