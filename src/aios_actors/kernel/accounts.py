@@ -77,7 +77,7 @@ RUN = "run"
 
 @dataclass(slots=True)
 class Total:
-    """What an agent has used in all its tasks."""
+    """What an agent has used in all its tasks; `usage` only in those that are over."""
 
     tasks: int = 0
     failed: int = 0
@@ -93,9 +93,8 @@ class Total:
         self.tool_calls += other.tool_calls
         self.usage += other.usage
 
-    def told(self, agent: str) -> AgentTotals:
-        """As it is shown."""
-        use = self.usage
+    def told(self, agent: str, use: Usage) -> AgentTotals:
+        """As it is shown; `use` includes that of the task under way."""
         return AgentTotals(
             agent, self.tasks, self.failed, self.calls, use.tokens_in, use.tokens_cached, use.tokens_out,
             use.waiting_s, use.preemptions, self.tool_calls,
@@ -132,20 +131,28 @@ class Accounts:
     def end(self, agent: str, error: str = "") -> Account:
         """The agent's task is over. Returns the final account."""
         self.note(agent, "failed" if error else "done", error)
-        if agent in self._accounts:
+        if agent in self._accounts and agent in self._totals:
             self._totals[agent].failed += error != ""
+            self._totals[agent].usage += self._accounts[agent].usage
         return self._accounts.pop(agent, Account(agent))
 
     def gone(self, agent: str, kind: str) -> None:
         """An agent that another made has ended: what it used counts for all such ones of its kind."""
         if agent in self._totals:
-            self._totals[f"{kind}-*"].add(self._totals.pop(agent))
+            total = self._totals.pop(agent)
+            total.usage += self.of(agent).usage if agent in self._accounts else Usage()
+            self._totals[f"{kind}-*"].add(total)
 
     def totals(self) -> tuple[tuple[AgentTotals, ...], RunTotals]:
         """What each agent and the run have used since the node started."""
         used = self.run.used
         run = RunTotals(used["tokens"], used["tool_calls"], used["agents"])
-        return tuple(total.told(agent) for agent, total in self._totals.items()), run
+        none = Account("")
+        agents = (
+            total.told(agent, total.usage + self._accounts.get(agent, none).usage)
+            for agent, total in self._totals.items()
+        )
+        return tuple(agents), run
 
     def streamed(self, agent: str, tokens: int) -> None:
         """A step of the engine gave the agent `tokens` more."""
@@ -157,9 +164,7 @@ class Accounts:
         account = self.of(agent)
         account.usage += usage
         account.streaming = 0
-        total = self._totals[agent]
-        total.calls += 1
-        total.usage += usage
+        self._totals[agent].calls += 1
         self.note(agent, "running")
 
     def tool(self, agent: str, name: str) -> None:
