@@ -5,7 +5,8 @@ its worker, by its policy, by a pause or by the worker's death, is kept here too
 the seed and the position alone, so tokens are all that an exact continuation needs; where their KV is, the worker
 knows.
 
-What the kernel saves is on disk a moment later; a syscall that changes a conversation is answered when it is on disk.
+What the kernel saves is on disk within `WRITE_S`; a syscall that changes a conversation is answered when it is on
+disk.
 """
 
 from array import array
@@ -17,7 +18,7 @@ from aios_actors.actors import MailboxSpec, handler
 from aios_actors.actors.specs import Exit
 from aios_actors.kernel.context.contexts import Contexts, open_contexts
 from aios_actors.kernel.context.eviction import Choice
-from aios_actors.kernel.context.messages import Forget, ForgetOwner, Latest, Load, Save, Sync
+from aios_actors.kernel.context.messages import Forget, ForgetOwner, Latest, Load, Save, Sync, WriteDue
 from aios_actors.kernel.context.store import SWITCHED
 from aios_actors.kernel.database import StoreThread, check_text
 from aios_actors.kernel.service import KernelActor
@@ -33,6 +34,10 @@ from aios_actors.syscalls.context import (
 from aios_actors.syscalls.errors import DataUnavailable, InvalidArgument, NotFound
 
 log = structlog.get_logger(__name__)
+
+WRITE_S = 0.05
+"""Seconds for which changes are gathered into one write: waking the disk's thread for each costs more than all the rest
+that the kernel does for a call, and a generation that a crash takes with it is computed again, the same."""
 
 
 class Context(KernelActor):
@@ -119,6 +124,11 @@ class Context(KernelActor):
         """Writes what is unwritten."""
         await self.contexts.flush()
 
+    @handler
+    def write_due(self, message: WriteDue) -> None:
+        """Writes what was gathered."""
+        self.start_task(self._write(), name="write")
+
     # --- for agents
 
     @handler
@@ -186,7 +196,7 @@ class Context(KernelActor):
         """Sees to it that changes are written, those of one moment together."""
         if not self._flushing and self.contexts.unwritten:
             self._flushing = True
-            self.start_task(self._write(), name="write")
+            self.timers.start("write", WRITE_S, WriteDue())
 
     async def _write(self) -> None:
         try:

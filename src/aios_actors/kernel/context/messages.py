@@ -53,3 +53,7 @@ class ForgetOwner(Message[None], frozen=True):
 
 class Sync(Message[None], frozen=True):
     """Answered when all that was saved before is on disk. Errors: DataUnavailable."""
+
+
+class WriteDue(Message[None], frozen=True):
+    """From the actor to itself: it is time to write what was gathered."""
