@@ -10,26 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct
-
 from aios_actors.engine.model import Model
+from aios_actors.engine.plan import Chunk
 from aios_actors.engine.sampling import Choice, sample
-from aios_actors.engine.sequence import Sequence
-
-
-class Chunk(Struct, frozen=True):
-    """What one request computes in a step: some of its pending tokens or all of them, and then perhaps a draft.
-
-    `complete`: it gets logits, all of its tokens are computed. The first of them is row `row` among the batch's, of the
-    token at `place` in the batch.
-    """
-
-    sequence: Sequence
-    tokens: list[int]
-    draft: list[int]
-    complete: bool
-    row: int
-    place: int
 
 
 def choose(model: Model, rows: int, chunks: list[Chunk], clock: Callable[[], float]) -> list[int]:

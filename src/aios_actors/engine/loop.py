@@ -15,16 +15,16 @@ from collections.abc import Callable
 import structlog
 from msgspec import Struct
 
-from aios_actors.engine.adapters import Turns
 from aios_actors.engine.batch import Batch
-from aios_actors.engine.choose import Chunk, choose
-from aios_actors.engine.cost import CostModel, Work
+from aios_actors.engine.choose import choose
+from aios_actors.engine.cost import CostModel
 from aios_actors.engine.counts import Counts
 from aios_actors.engine.disk import SwapFile
 from aios_actors.engine.kv import KvCache
 from aios_actors.engine.lookup import Speculation
 from aios_actors.engine.model import Model, as_array
 from aios_actors.engine.pages import PageStore
+from aios_actors.engine.plan import Chunk, Planner
 from aios_actors.engine.prompts import Prompts
 from aios_actors.engine.protocol import (
     Cancel,
@@ -65,11 +65,10 @@ class Engine:
         self._clock = clock
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
-        self._turns = Turns()
         self._speculation = Speculation(
             model.spec.speculate if model.can_rewind else "off", split=not model.unified and model.sequences > 1
         )
-        self._work = Work()
+        self._planner = Planner(self.kv, self._batch, self._cost, self._speculation)
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self._live: dict[int, Sequence] = {}
@@ -141,13 +140,13 @@ class Engine:
         started = self._clock()
         self._retire()
         self._admit()
-        chunks = self._plan()
+        plan = self._planner.plan(self._running, self._make_room())
         planned = self._clock()
-        if chunks and self._compute(chunks):
-            self._sample([chunk for chunk in chunks if chunk.complete])
-            self._cost.observe_step(self._work, self._clock() - planned)
+        if plan.chunks and self._compute(plan.chunks):
+            self._sample([chunk for chunk in plan.chunks if chunk.complete])
+            self._cost.observe_step(plan.work, self._clock() - planned)
         self._retire()
-        self._counts.step(self._batch.size if chunks else 0, self._clock() - started)
+        self._counts.step(self._batch.size, self._clock() - started)
         events, self._events = tuple(self._events), []
         return events
 
@@ -180,7 +179,7 @@ class Engine:
     def _make_room(self) -> int:
         """How many tokens this step may compute; the youngest requests make way while the others could not go on."""
         while True:
-            wanted = sum(len(s.tokens) - self._length(s) for s in self._running)
+            wanted = sum(len(s.tokens) - self.kv.slots[s.slot].length for s in self._running)
             room = self.kv.reserve(min(wanted, self._batch.capacity))
             if room >= len(self._running) or not self._suspend_youngest():
                 return min(room, self._batch.capacity)
@@ -198,68 +197,6 @@ class Engine:
         self._running.remove(sequence)
         bisect.insort_left(self._waiting, sequence, key=lambda s: -s.submit.priority)
         return True
-
-    def _plan(self) -> list[Chunk]:
-        """What each running request computes now, in ascending order of slot; fills the batch."""
-        room = self._make_room()
-        chosen = self._turn()
-        pending = {s.id: len(s.tokens) - self._length(s) for s in chosen}
-        decoders = [s for s in chosen if s.started]
-        prefilling = [s for s in chosen if not s.started]
-        shares: dict[int, int] = {}
-        for sequence in decoders:
-            shares[sequence.id] = min(pending[sequence.id], max(room - (len(decoders) - len(shares) - 1), 1))
-            room -= shares[sequence.id]
-        drafts = self._drafts([s for s in decoders if shares[s.id] == pending[s.id]], room)
-        room -= sum(map(len, drafts.values()))
-        urgency = max((s.submit.priority for s in prefilling), default=0)
-        prefilling = [s for s in prefilling if s.submit.priority == urgency]  # others would only make the step longer
-        budget = min(room, self._prefill_budget(shares, prefilling)) if shares else room
-        for sequence in prefilling:
-            shares[sequence.id] = min(pending[sequence.id], budget)
-            budget -= shares[sequence.id]
-        self._batch.clear()
-        self._work = Work()
-        ordered = sorted((s for s in chosen if shares.get(s.id)), key=lambda s: s.slot)
-        return [self._chunk(s, shares[s.id], pending[s.id], drafts.get(s.id, [])) for s in ordered]
-
-    def _prefill_budget(self, decoding: dict[int, int], prefilling: list[Sequence]) -> int:
-        """Tokens of prefill that may join the tokens of the decoders, given by request."""
-        work = sum((Work.span(self._length(self._live[i]), share, 1) for i, share in decoding.items()), Work())
-        return self._cost.prefill_budget(work, min(map(self._length, prefilling), default=0))
-
-    def _length(self, sequence: Sequence) -> int:
-        """How many tokens of a running request are resident."""
-        return self.kv.slots[sequence.slot].length
-
-    def _turn(self) -> list[Sequence]:
-        """Who may compute now: a step serves one set of adapters."""
-        urgencies: dict[str, int] = {}
-        for sequence in self._running:
-            urgency = 0 if sequence.started else max(sequence.submit.priority, 0)
-            urgencies[sequence.adapters] = max(urgency, urgencies.get(sequence.adapters, 0))
-        if len(urgencies) < 2:
-            return self._running
-        turn = self._turns.next(urgencies)
-        return [s for s in self._running if s.adapters == turn]
-
-    def _drafts(self, decoders: list[Sequence], room: int) -> dict[int, list[int]]:
-        """What is tried on speculation, by request, in at most `room` tokens."""
-        each = room // max(len(decoders), 1)
-        wanted = [(s.lookup, min(each, s.room - 1)) for s in decoders if s.lookup is not None]
-        cells = sum(map(self._length, decoders)) / max(len(decoders), 1)
-        drafts = self._speculation.drafts(wanted, self._cost.line(cells)) if wanted else []
-        return {s.id: draft for s, draft in zip(decoders, drafts, strict=False)}
-
-    def _chunk(self, sequence: Sequence, share: int, pending: int, draft: list[int]) -> Chunk:
-        """Put the next `share` of a request's `pending` tokens into the batch, and its draft."""
-        start, row = self._length(sequence), self._batch.outputs
-        tokens = sequence.tokens[start : start + share]
-        complete = share == pending
-        outputs = complete + len(draft)
-        self._batch.add(sequence.slot, tokens + draft, start, outputs=outputs)
-        self._work += Work.span(start, len(tokens) + len(draft), outputs)
-        return Chunk(sequence, tokens, draft, complete, row, self._batch.size - outputs)
 
     def _compute(self, chunks: list[Chunk]) -> bool:
         """Decode the batch and book what is now resident; False if there are no logits to sample."""
