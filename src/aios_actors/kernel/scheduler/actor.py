@@ -6,35 +6,27 @@ worker has a place; it then runs until it ends, or until its slice is over, and 
 """
 
 import contextlib
-import math
 
 import structlog
 from msgspec.structs import asdict
 
 from aios_actors.actors import MailboxSpec, Refusal, Reply, UnknownActor, handler
 from aios_actors.config.structs import SchedulerConfig
-from aios_actors.engine.messages import ChatPrompt, TokenPrompt
+from aios_actors.engine.messages import ChatPrompt
 from aios_actors.engine.protocol import Result
 from aios_actors.kernel.accounts import Accounts
-from aios_actors.kernel.context import Forget, Latest, Load, Save
 from aios_actors.kernel.journal import Journal
-from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Generate, Outcome, PreemptJob, TellCapacity
+from aios_actors.kernel.llm_core.messages import Capacity, EmbedTexts, Outcome, PreemptJob, TellCapacity
+from aios_actors.kernel.scheduler.admission import admit, ticket_of
 from aios_actors.kernel.scheduler.door import Door
-from aios_actors.kernel.scheduler.job import Job, estimated_tokens
+from aios_actors.kernel.scheduler.grants import Grants
+from aios_actors.kernel.scheduler.job import Job
 from aios_actors.kernel.scheduler.line import Line, Turn
 from aios_actors.kernel.scheduler.messages import Hold, ListLines, Release, SetPolicy, state_of
-from aios_actors.kernel.scheduler.policies import Ticket, UnknownPolicy, find_policy
+from aios_actors.kernel.scheduler.policies import UnknownPolicy, find_policy
+from aios_actors.kernel.scheduler.switch import ContextSwitch
 from aios_actors.observe.state import ModelState
-from aios_actors.syscalls.context import Snapshot
-from aios_actors.syscalls.errors import (
-    BudgetExceeded,
-    Busy,
-    DeadlineInfeasible,
-    GenerationFailed,
-    InvalidArgument,
-    ModelUnavailable,
-    NotFound,
-)
+from aios_actors.syscalls.errors import BudgetExceeded, GenerationFailed, InvalidArgument, ModelUnavailable, NotFound
 from aios_actors.syscalls.llm import Chat, ChatReply, Embed
 
 log = structlog.get_logger(__name__)
@@ -59,15 +51,13 @@ class Scheduler(Door):
         """`policies`: name of the policy of each model that workers serve; `held`: names of paused agents. Both outlive
         the actor, so that a restart forgets no `SetPolicy` and no `Hold`. `journal`: of the run, if it has one.
         """
-        self._journal = journal
         super().__init__(accounts, held)
         self._config = config
         self._policies = policies
         self._lines = {model: Line(config, find_policy(name)(config), name=name) for model, name in policies.items()}
         self._jobs: dict[int, Job] = {}
-        # Those that have to wait until calls under way have left something of their budget.
-        self._aside: dict[int, Job] = {}
-        accounts.take_back_all()
+        self._grants = Grants(accounts)
+        self._switch = ContextSwitch(self._service, journal)
         self._quiet: list[tuple[frozenset[str], Reply[None]]] = []
 
     async def started(self) -> None:
@@ -82,15 +72,14 @@ class Scheduler(Door):
         line = self._line(call.model)
         if line.error:
             raise ModelUnavailable(line.error)
-        ticket = self._ticket(call, caller)
-        self._admit(line, ticket, call.model)
+        account = self._accounts.of(caller)
+        ticket = ticket_of(call, self.request_id, caller, account, self.system.now(), self.deadline)
+        admit(line, ticket, call.model, self._config.queue)
         reply: Reply[ChatReply] = self.defer()
         if reply.done:  # the caller has given up already
             return
-        account = self._accounts.of(caller)
         job = Job(ticket, line, account, call, reply, ChatPrompt(call.messages, call.tools))
-        if self._journal is not None:
-            job.journalled = self._journal.name(caller, call.number)
+        job.journalled = self._switch.name(caller, call.number)
         self._jobs[job.id] = job
         reply.on_cancel(lambda: self._cancel(job))
         self._accounts.note(caller, "waiting")
@@ -110,35 +99,6 @@ class Scheduler(Door):
         if line is None:
             raise NotFound(f"no model named {model!r}; the workers of this node serve: {', '.join(self._lines)}")
         return line
-
-    def _ticket(self, call: Chat, caller: str) -> Ticket:
-        """What the policy is to know of a call: whose it is, and how urgent."""
-        now = self.system.now()
-        account = self._accounts.of(caller)
-        ticket = Ticket(self.request_id, caller, now, estimated_tokens(ChatPrompt(call.messages)), group=caller)
-        deadline = min(end for end in (self.deadline, account.end(), math.inf) if end is not None)
-        if account.config is not None:
-            own = account.config
-            ticket.program, ticket.priority, ticket.weight = account.program, own.priority, own.weight
-            # The shares of who is asked are those of who began: nobody gets more by asking many.
-            ticket.group = own.group or account.root.agent
-            if own.deadline_s is not None:
-                deadline = min(deadline, now + own.deadline_s)
-        ticket.deadline = deadline
-        return ticket
-
-    def _admit(self, line: Line, ticket: Ticket, model: str) -> None:
-        """Raises Busy or DeadlineInfeasible if a call cannot join the line."""
-        waiting = len(line.policy)
-        if waiting >= self._config.queue:
-            estimate = line.service_s / max(line.places, 1) or None
-            when = f"in about {estimate:.2g} s" if estimate else "later"
-            raise Busy(f"{waiting} LLM calls wait for model {model!r}, which is its limit; try again {when}", estimate)
-        admitted, estimate = line.admits(ticket, ticket.arrived)
-        if not admitted:
-            had = ticket.deadline - ticket.arrived
-            why = f"the call should be answered within {had:.2g} s, and would take about {estimate:.2g} s"
-            raise DeadlineInfeasible(f"{why}, as {waiting} calls wait for model {model!r}", estimate, had)
 
     @handler
     def set_policy(self, message: SetPolicy) -> None:
@@ -163,7 +123,7 @@ class Scheduler(Door):
         """The workers of a model have become more or fewer."""
         line = self._lines[message.model]
         line.places, line.error = message.places, message.error
-        others = self._readmit() if line.error else []
+        others = self._grants.readmit(self._lines.values()) if line.error else []
         if line.error:
             for ticket in line.drain(self.system.now()):
                 self._fail(self._jobs[ticket.id], ModelUnavailable(line.error))
@@ -182,7 +142,7 @@ class Scheduler(Door):
                 self._service("llm_core").tell(PreemptJob(job.id))
             elif job.id not in job.line.running:
                 job.held_at = now
-                self._aside.pop(job.id, None)
+                self._grants.drop(job)
                 job.line.set_aside(job.ticket, now)
         self._quiet.append((message.agents, self.defer()))
         self._tell_quiet()
@@ -218,8 +178,10 @@ class Scheduler(Door):
 
         What the context actor has of it stays if a run that is resumed may ask for it again.
         """
-        self._forget(job, keep=job.journalled != "")
-        self._aside.pop(job.id, None)
+        del self._jobs[job.id]
+        if not job.journalled:
+            self._switch.forget(job)
+        self._grants.drop(job)
         if job.line.leave(job.ticket, self.system.now()) and job.task is not None:
             job.task.cancel()
             self._end_turn(job)
@@ -237,38 +199,25 @@ class Scheduler(Door):
     def _grant(self, job: Job) -> bool:
         """Sets aside what a turn may use of its budgets. False if it has to wait for that, or has failed."""
         now = self.system.now()
-        job.wanted = max(job.call.sampling.max_tokens - job.ticket.generated, 1)
         try:
-            job.granted = self._accounts.grant(job.account, job.wanted)
+            return self._grants.grant(job, now)
         except BudgetExceeded as error:
             job.line.leave(job.ticket, now)
             self._fail(job, error)
             return False
-        if job.granted == 0:
-            job.line.step_aside(job.ticket, now)
-            self._aside[job.id] = job
-        return job.granted > 0
 
     def _end_turn(self, job: Job) -> None:
         """Gives back what a turn did not use of its budgets, and its place: others go on."""
         job.on_worker = False
-        self._accounts.take_back(job.account, job.granted)
-        job.granted = 0
-        lines = self._readmit()
+        self._grants.take_back(job)
+        lines = self._grants.readmit(self._lines.values())
         for line in (job.line, *lines):
             self._dispatch(line)
-
-    def _readmit(self) -> list[Line]:
-        """Calls that waited for something of their budget join their lines again, which are returned."""
-        aside, self._aside = self._aside, {}
-        for job in aside.values():
-            job.line.policy.add(job.ticket)
-        return [line for line in self._lines.values() if any(job.line is line for job in aside.values())]
 
     async def _run(self, job: Job) -> None:
         """One turn of a job on a worker, and what follows from how it ended."""
         try:
-            request = await self._request(job)
+            request = await self._switch.request(job)
             if job.line.leaving == job.id or job.caller in self._held:  # taken back before it was handed over
                 outcome = Outcome("no_place", request.generated)
             else:
@@ -281,43 +230,6 @@ class Scheduler(Door):
             self._settle(job, outcome)
         self._end_turn(job)
         self._tell_quiet()
-
-    async def _request(self, job: Job) -> Generate:
-        """What the LLM core is asked for: the call itself, or what is left of it after a switch."""
-        call, generated = job.call, tuple[int, ...]()
-        kept = await self._kept(job)
-        if kept is not None:
-            split = len(kept.tokens) - kept.generated
-            generated = kept.tokens[split:]
-            job.ticket.generated = len(generated)
-            if split:
-                job.prompt = TokenPrompt(kept.tokens[:split], call.tools)
-        slice, most = job.line.policy.slice(job.ticket), job.granted if job.granted < job.wanted else 0
-        return Generate(
-            id=job.id,
-            caller=job.caller,
-            model=call.model,
-            prompt=job.prompt,
-            sampling=call.sampling,
-            constraint=call.constraint,
-            generated=generated,
-            conversation=f"{job.caller}/{call.conversation}",
-            slice=min(slice, most) if slice and most else slice or most,
-            adapters=call.adapters,
-            reserve=call.reserve,
-            on_text=call.on_text,
-            account=job.account,
-        )
-
-    async def _kept(self, job: Job) -> Snapshot | None:
-        """The tokens that the call goes on from: its own, of before a switch or a restart, or a conversation's."""
-        context, call = self._service("context"), job.call
-        if job.switched:
-            return await context.ask(Load(job.name))
-        if self._journal is not None and self._journal.under_way(job.caller, call.number):
-            with contextlib.suppress(NotFound):
-                return await context.ask(Load(job.name))
-        return None if call.messages else await context.ask(Latest(job.caller, call.conversation))
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         """A turn has ended: the call is answered, or waits again, or is given up."""
@@ -332,7 +244,7 @@ class Scheduler(Door):
         turn = self._take_in(job, outcome)
         result, lost = outcome.result, outcome.finish == "lost"
         done = outcome.finish not in ("slice", "lost")
-        self._save(job, outcome, done)
+        self._switch.save(job, outcome, done)
         if done and result is not None:
             line.end(job.ticket, now, turn)
             self._answer(job, outcome.finish, result)
@@ -376,18 +288,6 @@ class Scheduler(Door):
 
     def _fail(self, job: Job, error: Refusal) -> None:
         log.info("llm call failed", agent=job.caller, syscall=job.id, error=str(error))
-        self._forget(job)
-        job.reply.fail(error)
-
-    def _forget(self, job: Job, *, keep: bool = False) -> None:
-        """The call will not go on: what a switch left of it with the context actor is of no more use."""
         del self._jobs[job.id]
-        if job.switched and not keep:
-            self._service("context").tell(Forget(job.name))
-
-    def _save(self, job: Job, outcome: Outcome, done: bool) -> None:
-        prompt = outcome.result.prompt_tokens if outcome.result else ()
-        call = job.call
-        self._service("context").tell(
-            Save(job.name, job.caller, call.conversation, call.model, prompt, outcome.generated, done)
-        )
+        self._switch.forget(job)
+        job.reply.fail(error)
