@@ -6,18 +6,18 @@ generated; the scheduler hands it out again. A worker that dies is started again
 does so too often or cannot serve at all.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
-from aios_actors.actors import Actor, ActorRef, Backoff, Down, MailboxSpec, Reply, handler
-from aios_actors.engine.protocol import Cancel, Event, Forget, Hold, Preempt, Submit
+from aios_actors.actors import Actor, Backoff, Down, MailboxSpec, Reply, handler
+from aios_actors.engine.protocol import Cancel, Event, Forget, Hold, Preempt
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.accounts import Accounts
 from aios_actors.kernel.llm_core.affinity import Affinity
 from aios_actors.kernel.llm_core.embeddings import EmbeddingRequests
+from aios_actors.kernel.llm_core.generation import Generation
 from aios_actors.kernel.llm_core.link import WorkerLink
 from aios_actors.kernel.llm_core.messages import (
     AgentWaits,
@@ -30,7 +30,6 @@ from aios_actors.kernel.llm_core.messages import (
     Outcome,
     PreemptJob,
     Restart,
-    Send,
     Stepped,
     TellCapacity,
     TextsEmbedded,
@@ -38,40 +37,10 @@ from aios_actors.kernel.llm_core.messages import (
     WorkerState,
     WorkerUnfit,
 )
-from aios_actors.syscalls.errors import ContextOverflow, GenerationFailed, ModelUnavailable
+from aios_actors.kernel.llm_core.worker import PERIOD_S, Worker
+from aios_actors.syscalls.errors import ModelUnavailable
 
 log = structlog.get_logger(__name__)
-
-RESTARTS, PERIOD_S = 5, 60.0
-"""A worker that dies more than this often within this many seconds is given up."""
-
-
-@dataclass(slots=True)
-class Running:
-    """A generation on a worker; `on_text` is its listener, until that fails."""
-
-    request: Generate
-    reply: Reply[Outcome]
-    generated: list[int]
-    on_text: Callable[[str], None] | None
-
-
-@dataclass(slots=True)
-class Worker:
-    """What the core knows of one worker."""
-
-    spec: WorkerSpec
-    link: ActorRef | None = None
-    info: ModelInfo | None = None
-    pid: int = 0
-    error: str = ""
-    deaths: list[float] = field(default_factory=list)
-    running: dict[int, Running] = field(default_factory=dict)
-
-    @property
-    def places(self) -> int:
-        """Generations that it can run at the same time."""
-        return self.info.sequences if self.info else 0
 
 
 class LlmCore(Actor):
@@ -104,7 +73,7 @@ class LlmCore(Actor):
         self._where: dict[int, int] = {}
         self._affinity = Affinity()
         self._backoff = Backoff(initial_s=0.5, max_s=10.0)
-        self._embeddings = EmbeddingRequests(self._serving, lambda n, frame: self._pass(self._workers[n], Send(frame)))
+        self._embeddings = EmbeddingRequests(self._serving, lambda n, frame: self._workers[n].pass_on(frame))
         self._ready_waiters: list[Reply[tuple[ModelInfo, ...]]] = []
 
     async def started(self) -> None:
@@ -148,21 +117,10 @@ class LlmCore(Actor):
             reply.send(Outcome("no_place", message.generated))
             return
         worker = self._workers[number]
-        worker.running[message.id] = Running(message, reply, list(message.generated), message.on_text)
+        generation = worker.running[message.id] = Generation(message, reply)
         self._where[message.id] = number
         reply.on_cancel(lambda: self._abort(message.id))
-        frame = Submit(
-            id=message.id,
-            prompt=message.prompt,
-            sampling=message.sampling,
-            constraint=message.constraint,
-            generated=message.generated,
-            conversation=message.conversation,
-            slice=message.slice,
-            adapters=message.adapters,
-            reserve=message.reserve,
-        )
-        self._pass(worker, Send(frame))
+        worker.pass_on(generation.frame())
 
     @handler
     def embed(self, message: EmbedTexts) -> None:
@@ -195,74 +153,53 @@ class LlmCore(Actor):
         number = self._where.pop(job, None)
         if number is not None:
             worker = self._workers[number]
-            running = worker.running.pop(job)
-            account, before = running.request.account, len(running.request.generated)
-            if account is not None:
-                self._accounts.charge(account, "tokens", len(running.generated) - before)
-            self._pass(worker, Send(Cancel(job)))
+            generation = worker.running.pop(job)
+            if generation.request.account is not None:
+                self._accounts.charge(generation.request.account, "tokens", generation.new)
+            worker.pass_on(Cancel(job))
 
     @handler
     def preempt(self, message: PreemptJob) -> None:
         """Takes a generation off its worker."""
         number = self._where.get(message.id)
         if number is not None:
-            self._pass(self._workers[number], Send(Preempt(message.id)))
+            self._workers[number].pass_on(Preempt(message.id))
 
     @handler
     def agent_waits(self, message: AgentWaits) -> None:
         """Lets the workers know when an agent's conversations are expected to go on."""
         for conversation, number in self._affinity.homes(message.agent).items():
-            self._pass(self._workers[number], Send(Hold(conversation, message.seconds)))
+            self._workers[number].pass_on(Hold(conversation, message.seconds))
 
     @handler
     def forget_agent(self, message: ForgetAgent) -> None:
         """Lets the workers drop the KV of an agent that has ended."""
         for conversation, number in self._affinity.forget(message.agent).items():
-            self._pass(self._workers[number], Send(Forget(conversation)))
+            self._workers[number].pass_on(Forget(conversation))
 
     @handler
     def step(self, message: Stepped) -> None:
         """Hands out what a step of a worker brought."""
         worker = self._workers[message.worker]
         for event in message.events:
-            running = worker.running.get(event.id)
-            if running is not None:
-                self._advance(worker, running, event)
+            generation = worker.running.get(event.id)
+            if generation is not None:
+                self._advance(worker, generation, event)
 
-    def _advance(self, worker: Worker, running: Running, event: Event) -> None:
+    def _advance(self, worker: Worker, generation: Generation, event: Event) -> None:
         if event.tokens:
-            running.generated.extend(event.tokens)
-            self._accounts.streamed(running.request.caller, len(event.tokens))
-        if event.text and running.on_text is not None:
-            self._stream(running, running.on_text, event.text)
-        if not event.finish:
-            return
-        del worker.running[event.id]
-        self._where.pop(event.id, None)
-        result = event.result
-        match event.finish:
-            case "stop" | "length" | "tool_calls" | "slice":
-                tokens = result.tokens if result else tuple(running.generated)
-                running.reply.send(Outcome(event.finish, tokens, result))
-            case "preempted":
-                running.reply.send(Outcome("slice", tuple(running.generated), result))
-            case _:
-                running.reply.fail(_error(event))
-
-    def _stream(self, running: Running, listener: Callable[[str], None], text: str) -> None:
-        """A listener that raises loses its stream, not its answer."""
-        try:
-            listener(text)
-        except Exception:
-            running.on_text = None
-            request = running.request
-            log.exception("listener of streamed text failed", agent=request.caller, syscall=request.id)
+            self._accounts.streamed(generation.request.caller, len(event.tokens))
+        generation.take(event)
+        if event.finish:
+            del worker.running[event.id]
+            self._where.pop(event.id, None)
+            generation.end(event)
 
     @handler
     async def worker_ready(self, message: WorkerReady) -> None:
         """A worker serves."""
         worker = self._workers[message.worker]
-        worker.info, worker.pid = message.info, message.pid
+        worker.ready(message.info, message.pid)
         log.info("worker ready", worker=message.worker, model=message.info.name, sequences=message.info.sequences)
         await self._tell_capacity(worker.spec.name)
         self._embeddings.serve(worker.spec.name)
@@ -280,19 +217,18 @@ class LlmCore(Actor):
         if number is None:
             return
         worker = self._workers[number]
-        worker.link, worker.info, worker.pid = None, None, 0
+        worker.gone()
         await self._tell_capacity(worker.spec.name)
         lost, worker.running = worker.running, {}
-        for running in lost.values():
-            self._where.pop(running.request.id, None)
-            running.reply.send(Outcome("lost", tuple(running.generated)))
+        for generation in lost.values():
+            self._where.pop(generation.request.id, None)
+            generation.lose()
         self._embeddings.lost(number)
         if worker.error:
             return
-        now = self.system.now()
-        worker.deaths = [at for at in worker.deaths if now - at < PERIOD_S] + [now]
+        hopeless = worker.died(self.system.now())
         log.warning("worker died", worker=number, cause=str(message.exit), lost=len(lost), deaths=len(worker.deaths))
-        if len(worker.deaths) > RESTARTS:
+        if hopeless:
             await self._give_up(
                 number, f"its worker died {len(worker.deaths)} times within {PERIOD_S:g} s: {message.exit}"
             )
@@ -330,18 +266,3 @@ class LlmCore(Actor):
                 reply.fail(ModelUnavailable(error))
             else:
                 reply.send(infos)
-
-    def _pass(self, worker: Worker, message: Send) -> None:
-        """To the worker's link; if that just died, its Down is on the way and settles the matter."""
-        if worker.link is not None and worker.link.alive:
-            worker.link.tell(message)
-
-
-def _error(event: Event) -> GenerationFailed:
-    """Why a generation ended without a result."""
-    fault = event.result.error if event.result else None
-    if fault is None:
-        return GenerationFailed(f"the generation ended as {event.finish}")
-    if fault.code == "prompt_too_long":
-        return ContextOverflow(fault.message, fault.tokens, fault.window)
-    return GenerationFailed(fault.message)
