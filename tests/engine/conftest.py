@@ -48,7 +48,7 @@ def make_model(tiny_gguf: Path) -> Iterator[Callable[..., Model]]:
 @pytest.fixture
 def make_engine(make_model: Callable[..., Model]) -> Callable[..., Engine]:
     """An engine on the tiny model with settings of one's own."""
-    return lambda **settings: Engine(make_model(**settings))
+    return lambda cost=None, **settings: Engine(make_model(**settings), cost=cost)
 
 
 @pytest.fixture(scope="module")

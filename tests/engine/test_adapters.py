@@ -13,7 +13,7 @@ from aios_actors.engine.messages import Sampling, TextPrompt
 from aios_actors.engine.model import LoadError
 from aios_actors.engine.protocol import Submit
 from scripts.bench.make_model import SHAPES
-from tests.engine.driving import Driver
+from tests.engine.driving import AlwaysMoves, Driver
 from tests.lora import write_adapter
 
 MakeEngine = Callable[..., Engine]
@@ -70,7 +70,7 @@ def test_kv_is_never_shared_between_sets_and_shared_within_one(
 def test_pages_of_one_set_are_not_taken_for_another(
     make_engine: MakeEngine, adapters: dict[str, str], expected: list[tuple[int, ...]]
 ) -> None:
-    driver = Driver(make_engine(adapters=adapters, sequences=1))
+    driver = Driver(make_engine(AlwaysMoves(), adapters=adapters, sequences=1))
     for i, chosen in enumerate((*SETS, *SETS)):
         result = driver.run(Submit(i, PROMPT, GREEDY, adapters=chosen, conversation=f"c{i % len(SETS)}"))[i]
         assert result.tokens == expected[i % len(SETS)]

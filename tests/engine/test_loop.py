@@ -22,7 +22,7 @@ from aios_actors.engine.messages import (
     ToolSchema,
 )
 from aios_actors.engine.protocol import Cancel, Fault, NodeFrame, Ping, Preempt, Result, Submit
-from tests.engine.driving import Driver
+from tests.engine.driving import AlwaysMoves, Driver
 
 MakeEngine = Callable[..., Engine]
 GREEDY = Sampling(max_tokens=24, ignore_eos=True)
@@ -180,7 +180,7 @@ def test_higher_priority_is_admitted_first(make_engine: MakeEngine) -> None:
 
 
 def test_conversations_beyond_the_slots_come_back_from_host_memory(make_engine: MakeEngine) -> None:
-    driver = Driver(make_engine(sequences=2))
+    driver = Driver(make_engine(AlwaysMoves(), sequences=2))
     prompts = {i: TextPrompt(f"{i} " * 60) for i in range(6)}
     first = driver.run(*(Submit(i, p, GREEDY, conversation=f"c{i}") for i, p in prompts.items()))
     later = Driver(driver.engine)
@@ -349,7 +349,7 @@ def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
 
 
 def test_pages_are_accounted_to_the_requests_that_moved_them(make_engine: MakeEngine) -> None:
-    driver = Driver(make_engine(sequences=2))
+    driver = Driver(make_engine(AlwaysMoves(), sequences=2))
     turns = [Submit(i, TextPrompt(f"{i % 5} " * 60), GREEDY, conversation=f"c{i % 5}") for i in range(15)]
     results = driver.run(*turns)
     stats = driver.engine.stats()

@@ -54,10 +54,13 @@ class _Flight(Struct, frozen=True):
 class Engine:
     """Serves requests on `model`."""
 
-    def __init__(self, model: Model, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, model: Model, clock: Callable[[], float] = time.perf_counter, cost: CostModel | None = None
+    ) -> None:
+        """`cost`: what decides by measured times, such as how much to prefill and what to page."""
         self.model = model
         self.prompts = Prompts(model)
-        self._cost = CostModel()
+        self._cost = cost or CostModel()
         disk = SwapFile(model.spec.disk_folder, model.spec.disk_memory)
         pages = PageStore(model.digest, model.spec.host_memory, disk, self._cost, clock)
         cells = model.cells if model.unified else None
