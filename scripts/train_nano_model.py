@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=defaults.tokens, help="training tokens at most")
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="training time at most")
     parser.add_argument("--decay", type=float, default=defaults.decay, help="last share of it with falling rates")
+    parser.add_argument("--rate", type=float, default=1.0, help="what multiplies the learning rates")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--start", type=Path, help="train on from this GGUF's weights and tokenizer, as a new run")
@@ -61,7 +62,7 @@ def tokenizer_in(work: Path, seed: int, traces: int) -> Tokenizer:
 
 def main() -> None:
     """Runs the whole training."""
-    arguments = parse()
+    arguments, defaults = parse(), Plan()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     weights: dict[str, NDArray[np.float32]] = {}
@@ -75,7 +76,14 @@ def main() -> None:
         shape, plan = Shape(width=64, layers=2, heads=2, feed_forward=96), Plan(tokens=20_000, pool=200)
     else:
         shape = Shape()
-        plan = Plan(seed=arguments.seed, tokens=arguments.tokens, minutes=arguments.minutes, decay=arguments.decay)
+        plan = Plan(
+            seed=arguments.seed,
+            tokens=arguments.tokens,
+            minutes=arguments.minutes,
+            matrix_rate=defaults.matrix_rate * arguments.rate,
+            other_rate=defaults.other_rate * arguments.rate,
+            decay=arguments.decay,
+        )
     trainer = Trainer(tokenizer, shape, plan)
     if weights:
         trainer.load(weights)

@@ -10,12 +10,13 @@ from aios_actors.nano.batches import (
     BATCH_TOKENS,
     OTHER_WEIGHT,
     bucketed,
+    chats,
     pairs_drill,
     repeat_drill,
     trace_weights,
     training_batches,
 )
-from aios_actors.nano.chat import trace
+from aios_actors.nano.chat import TURN_START, trace
 from aios_actors.nano.tasks import held_out_tasks, training_tasks
 from aios_actors.nano.tokenizer import train_tokenizer
 
@@ -64,3 +65,12 @@ def test_streams_are_seeded(tokenizer):
     runs = [list(itertools.islice(training_batches(tokenizer, 5, lambda: 0.3, pool=200), 4)) for _ in range(2)]
     for (one, _), (other, _) in zip(*runs, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_every_task_is_in_one_chat_and_what_cannot_be_done_stays_alone():
+    tasks = list(itertools.islice(training_tasks(3), 200))
+    texts = chats(tasks, random.Random(1))
+    assert sum(text.count(f"{TURN_START}user\n") for text in texts) == len(tasks)
+    refusals = [text for text in texts if "I cannot do that with my tools." in text]
+    assert len(refusals) == sum(task.skill == "cannot" for task in tasks)
+    assert all(text.count(f"{TURN_START}user\n") == 1 for text in refusals)

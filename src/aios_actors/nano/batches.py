@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from aios_actors.nano import words
-from aios_actors.nano.chat import CONTROL_TOKENS, TURN_END, TURN_START, trace
-from aios_actors.nano.tasks import training_tasks
+from aios_actors.nano.chat import CONTROL_TOKENS, TURN_END, TURN_START, conversation, trace
+from aios_actors.nano.tasks import Task, training_tasks
 from aios_actors.nano.words import Split
 
 OTHER_WEIGHT = 0.02
@@ -43,6 +43,20 @@ def trace_weights(tokenizer: Tokenizer, ids: list[int]) -> list[float]:
             weights[position] = 1.0
         position += 1
     return weights
+
+
+def chats(tasks: list[Task], rng: random.Random) -> list[str]:
+    """Chats of one to three tasks. Those of several need less text for each task, since its tools are listed once."""
+    # In a longer chat another task's tools would be there, so what cannot be done stays alone.
+    alone = [task for task in tasks if task.skill == "cannot"]
+    together = [task for task in tasks if task.skill != "cannot"]
+    texts = [trace(task, rng) for task in alone]
+    start = 0
+    while start < len(together):
+        count = rng.choice((1, 1, 2, 3, 3))
+        texts.append(conversation(together[start : start + count], rng))
+        start += count
+    return texts
 
 
 def repeat_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
@@ -111,7 +125,7 @@ def training_batches(
     stream = training_tasks(seed)
     while True:
         drills = int(pool * drill_share())
-        texts = [trace(task, rng) for task in itertools.islice(stream, pool - drills)]
+        texts = chats(list(itertools.islice(stream, pool - drills)), rng)
         rows = [(one.ids, trace_weights(tokenizer, one.ids)) for one in tokenizer.encode_batch(texts)]
         rows += [rng.choice((repeat_drill, pairs_drill))(rng, tokenizer) for _ in range(drills)]
         yield from bucketed(rows, rng)

@@ -1,11 +1,13 @@
 """The nano model's chat format: special tokens, the jinja2 template, and the same rendering in Python for training.
 
 A turn is `<|im_start|>ROLE`, a line break, its text, `<|im_end|>`, a line break. The system turn ends with the list of
-tools, one line each. A tool call is `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, one to a turn.
+tools, one line each, the name after the description: a causal model can then know at the name what the tool does. A
+tool call is `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, one to a turn, at times after a short text.
 """
 
 import json
 import random
+from collections.abc import Sequence
 
 from aios_actors.nano.tasks import Task
 from aios_actors.nano.world import ToolSpec
@@ -26,14 +28,15 @@ TEMPLATE = """\
 {{- ('\\n' if ns.system else '') + 'Tools:' -}}
 {%- for tool in tools -%}
 {%- set f = tool.function if tool.function is defined else tool -%}
-{{- '\\n- ' + f.name + '(' -}}
+{%- set description = (f.description if f.description else '').split('\\n')[0] -%}
+{{- '\\n- ' + description + (' ' if description else '') + '#' + f.name + '(' -}}
 {%- set schema = f.parameters if f.parameters else {} -%}
 {%- set required = schema.required if schema.required is defined else [] -%}
 {%- for name, parameter in (schema.properties if schema.properties is defined else {}).items() -%}
 {{- (', ' if not loop.first else '') + name + ('' if name in required else '?') + ': ' -}}
 {{- parameter.type if parameter.type is string else 'string' -}}
 {%- endfor -%}
-{{- '): ' + (f.description if f.description else '').split('\\n')[0] -}}
+{{- ')' -}}
 {%- endfor -%}
 {%- endif -%}
 {{- '<|im_end|>\\n' -}}
@@ -61,7 +64,7 @@ ACKNOWLEDGEMENTS = {
 def tool_line(tool: ToolSpec) -> str:
     """A tool as one line of the system turn."""
     parameters = ", ".join(f"{one.name}{'' if one.required else '?'}: {one.kind}" for one in tool.parameters)
-    return f"- {tool.name}({parameters}): {tool.description}"
+    return f"- {tool.description} #{tool.name}({parameters})" if tool.description else f"- #{tool.name}({parameters})"
 
 
 def turn(role: str, text: str) -> str:
@@ -82,12 +85,25 @@ def call_text(name: str, arguments: dict[str, str | int | float]) -> str:
     return f"{CALL_START}{json.dumps({'name': name, 'arguments': arguments})}{CALL_END}"
 
 
-def trace(task: Task, rng: random.Random | None = None) -> str:
-    """The whole chat of a task's reference solution; `rng` varies how tools acknowledge."""
-    text = prompt(task.system, task.tools, task.input)
+def _solution(task: Task, rng: random.Random | None) -> str:
+    text = ""
     for call in task.calls:
         result = call.result
         if rng is not None and result in ACKNOWLEDGEMENTS:
             result = rng.choice(ACKNOWLEDGEMENTS[result])
-        text += turn("assistant", call_text(call.tool, call.arguments)) + turn("tool", result)
+        text += turn("assistant", call.thought + call_text(call.tool, call.arguments)) + turn("tool", result)
     return text + turn("assistant", task.answer)
+
+
+def trace(task: Task, rng: random.Random | None = None) -> str:
+    """The whole chat of a task's reference solution; `rng` varies how tools acknowledge."""
+    return prompt(task.system, task.tools, task.input) + _solution(task, rng)
+
+
+def conversation(tasks: Sequence[Task], rng: random.Random) -> str:
+    """One chat in which several tasks are solved in turn, with the tools of all of them."""
+    tools = list({tool.name: tool for task in tasks for tool in task.tools}.values())
+    rng.shuffle(tools)
+    first, *others = tasks
+    text = prompt(first.system, tuple(tools), first.input) + _solution(first, rng)
+    return text + "".join(turn("user", task.input) + _solution(task, rng) for task in others)

@@ -28,6 +28,7 @@ def figure_times(draft: Draft, order: bool = False) -> None:
     n = draft.number((1, 1, 2))
     draft.text = _word(draft, "figure_times", order, path=path, thing=thing, n=n)
     draft.call("storage.read", path=path)
+    draft.think(f"{thing} is {value}.")
     result = draft.call("calculator", expression=f"{value}*{n}")
     draft.finish(f"{value} times {n} is {result}.", result)
 
@@ -37,6 +38,7 @@ def figure_sum(draft: Draft, order: bool = False) -> None:
     path, [(x, a), (y, b)] = skills.figures_file(draft, 2)
     draft.text = _word(draft, "figure_sum", order, path=path, x=x, y=y)
     draft.call("storage.read", path=path)
+    draft.think(f"{x} is {a}, {y} is {b}.")
     result = draft.call("calculator", expression=f"{a}+{b}")
     draft.finish(f"{a} plus {b} is {result}.", result)
 
@@ -50,6 +52,7 @@ def sum_files(draft: Draft, order: bool = False) -> None:
     draft.text = _word(draft, "sum_files", order, p=p, q=q)
     for path in (p, q):
         draft.call("storage.read", path=path)
+    draft.think(f"{p} is {a}, {q} is {b}.")
     result = draft.call("calculator", expression=f"{a}+{b}")
     draft.finish(f"{a} plus {b} is {result}.", result)
 
@@ -61,6 +64,7 @@ def recall_times(draft: Draft, order: bool = False) -> None:
     n = draft.number((1, 1, 2))
     draft.text = _word(draft, "recall_times", order, attr=attr, who=who, n=n)
     draft.call("memory.search", query=f"{attr} of {who}")
+    draft.think(f"The {attr} of {who} is {value}.")
     result = draft.call("calculator", expression=f"{value}*{n}")
     draft.finish(f"{value} times {n} is {result}.", result)
 
@@ -73,6 +77,7 @@ def recall_sum(draft: Draft, order: bool = False) -> None:
     draft.text = _word(draft, "recall_sum", order, attr=attr, x=x, y=y)
     for who in (x, y):
         draft.call("memory.search", query=f"{attr} of {who}")
+    draft.think(f"The {attr} of {x} is {a}, the {attr} of {y} is {b}.")
     result = draft.call("calculator", expression=f"{a}+{b}")
     draft.finish(f"{a} plus {b} is {result}.", result)
 
@@ -93,6 +98,7 @@ def ask_for(draft: Draft, order: bool = False) -> None:
     draft.text = _word(draft, "ask_for", order, agent=agent, attr=attr, who=who)
     draft.call("agents.ask", agent=agent, task=f"what is the {attr} of {who}?")
     draft.finish(answer, value)
+    draft.think(answer)
 
 
 BASES: tuple[Skill, ...] = (
@@ -151,6 +157,7 @@ def recall_write(draft: Draft) -> None:
     path = draft.path()
     draft.text = word_task(draft.rng, draft.split, "recall_write", attr=attr, who=who, path=path)
     draft.call("memory.search", query=f"{attr} of {who}")
+    draft.think(f"The {attr} of {who} is {value}.")
     draft.call("storage.write", path=path, content=value)
     draft.finish(f"I wrote {value} to {path}.", value, files={path: value})
 

@@ -23,11 +23,12 @@ IMPERATIVES = listed(
 
 
 class Call(Struct, frozen=True):
-    """One reference tool call and its result."""
+    """One reference tool call and its result. `thought` is what the assistant says before the call."""
 
     tool: str
     arguments: dict[str, str | int | float]
     result: str
+    thought: str = ""
 
 
 class Checks(Struct, frozen=True):
@@ -54,6 +55,7 @@ class Draft:
     facts: list[str] = field(default_factory=list)
     agents: dict[str, dict[str, str]] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
+    thought: str = ""
     _world: World | None = None
 
     def call(self, tool: str, /, **arguments: str | int | float) -> str:
@@ -62,8 +64,16 @@ class Draft:
             self._world = World(dict(self.files), list(self.facts), self.agents, noise=self.rng)
         self._world.tools = (*BUILT_IN.values(), *self.custom)
         result = self._world.call(tool, arguments)
-        self.calls.append(Call(tool, arguments, result))
+        self.calls.append(Call(tool, arguments, result, self.thought))
+        self.thought = ""
         return result
+
+    def think(self, text: str) -> None:
+        """What the assistant says before the next call, if there is one: what it took from longer results.
+
+        It names the thing before its value, so that finding the value is a matter of looking up its name.
+        """
+        self.thought = text
 
     def finish(self, answer: str, value: str = "", /, **checks: object) -> None:
         """Sets the final answer and the figure that it reports; without `checks` the answer must contain the figure."""

@@ -56,10 +56,10 @@ class Runner:
             answer = self.complete(text + f"{TURN_START}assistant\n")
             said.append(answer)
             text += turn("assistant", answer)
-            if not answer.startswith(CALL_START):
+            if CALL_START not in answer:
                 break
             text += turn("tool", _answer(world.call, answer))
-        exact = said == [*(_call(call.tool, call.arguments) for call in task.calls), task.answer]
+        exact = said == [*(call.thought + _call(call.tool, call.arguments) for call in task.calls), task.answer]
         return Outcome(task, task.passes(answer, world.files, world.facts), exact, text)
 
 
@@ -70,7 +70,7 @@ def _call(name: str, arguments: object) -> str:
 def _answer(call: object, text: str) -> str:
     assert callable(call)
     try:
-        request = json.loads(text.removeprefix(CALL_START).removesuffix(CALL_END))
+        request = json.loads(text.partition(CALL_START)[2].removesuffix(CALL_END))
         return str(call(request["name"], request["arguments"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return "error: this is no tool call"

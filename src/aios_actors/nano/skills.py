@@ -129,6 +129,7 @@ def recall(draft: Draft, order: bool = False) -> None:
         draft.finish(f"I do not know the {attr} of {who}.", answer=("do not know",))
     else:
         draft.finish(f"The {attr} of {who} is {value}.", value)
+        draft.think(draft.answer)
 
 
 def _quoted(draft: Draft, text: str) -> str:
@@ -203,7 +204,8 @@ def figure(draft: Draft, order: bool = False) -> None:
     path, [(thing, value)] = figures_file(draft, 1)
     draft.text = _word(draft, "figure", order, path=path, thing=thing)
     draft.call("storage.read", path=path)
-    draft.finish(f"{path} gives {value} {thing}.", value)
+    draft.finish(f"The figure for {thing} is {value}.", value)
+    draft.think(draft.answer)
 
 
 def unseen(draft: Draft, order: bool = False) -> None:
