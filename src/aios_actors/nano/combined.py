@@ -24,21 +24,21 @@ def _word(draft: Draft, skill: str, order: bool, **slots: str) -> str:
 
 def figure_times(draft: Draft, order: bool = False) -> None:
     """A figure from a file, multiplied."""
-    path, [(thing, value)] = skills.figures_file(draft, 1)
+    path, [(thing, value, quote)] = skills.figures_file(draft, 1)
     n = draft.number((1, 1, 2))
     draft.text = _word(draft, "figure_times", order, path=path, thing=thing, n=n)
     draft.call("storage.read", path=path)
-    draft.think(f"{thing} is {value}.")
+    draft.think(f"It says {quote}.")
     result = draft.call("calculator", expression=f"{value}*{n}")
     draft.finish(f"{value} times {n} is {result}.", result)
 
 
 def figure_sum(draft: Draft, order: bool = False) -> None:
     """Two figures from one file, added."""
-    path, [(x, a), (y, b)] = skills.figures_file(draft, 2)
+    path, [(x, a, first), (y, b, second)] = skills.figures_file(draft, 2)
     draft.text = _word(draft, "figure_sum", order, path=path, x=x, y=y)
     draft.call("storage.read", path=path)
-    draft.think(f"{x} is {a}, {y} is {b}.")
+    draft.think(f"It says {first} and {second}.")
     result = draft.call("calculator", expression=f"{a}+{b}")
     draft.finish(f"{a} plus {b} is {result}.", result)
 
@@ -50,9 +50,9 @@ def sum_files(draft: Draft, order: bool = False) -> None:
     q = draft.path()
     draft.files[q] = b
     draft.text = _word(draft, "sum_files", order, p=p, q=q)
-    for path in (p, q):
+    for path, thought in ((p, f"The first is {a}."), (q, f"The second is {b}.")):
         draft.call("storage.read", path=path)
-    draft.think(f"{p} is {a}, {q} is {b}.")
+        draft.think(thought)
     result = draft.call("calculator", expression=f"{a}+{b}")
     draft.finish(f"{a} plus {b} is {result}.", result)
 
@@ -261,7 +261,9 @@ def unseen_chain(draft: Draft) -> None:
     inner = f"{first.slots['attr']} of {first.slots['who']}"
     outer = second.slots["attr"]
     draft.text = word_task(draft.rng, draft.split, "lookup", attr=outer, who=f"the {inner}")
+    draft.think(f"First the {inner}.")
     draft.call(first.tool.name, **first.arguments)
+    draft.think(f"Now the {outer} of {middle}.")
     draft.call(tool.name, **{parameter: middle})
     draft.finish(f"The {outer} of {middle} is {second.result}.", second.result)
 

@@ -187,8 +187,11 @@ def list_files(draft: Draft, order: bool = False) -> None:
         draft.finish("There are no files.", answer=("no files",))
 
 
-def figures_file(draft: Draft, wanted: int) -> tuple[str, list[tuple[str, str]]]:
-    """A file with figures, one a line: its path, and `wanted` of its (thing, figure) pairs."""
+def figures_file(draft: Draft, wanted: int) -> tuple[str, list[tuple[str, str, str]]]:
+    """A file with figures, one a line: its path, and for `wanted` of them the thing, the figure and a quote of both.
+
+    A quote begins with the thing and goes on as the line does, so that copying finds the figure.
+    """
     count = wanted + draft.rng.choice((0, 1, 2, 2, 3, 4))
     pairs = [(draft.noun(), draft.number()) for _ in range(count)]
     while len({thing for thing, _ in pairs}) < count:
@@ -196,15 +199,16 @@ def figures_file(draft: Draft, wanted: int) -> tuple[str, list[tuple[str, str]]]
     form = draft.rng.choice(("{0}: {1}", "{0}: {1}", "{0} = {1}", "{0} {1}", "{1} {0}", "{0},{1}", "- {0}: {1}"))
     path = draft.path()
     draft.files[path] = "\n".join(form.format(*pair) for pair in pairs)
-    return path, draft.rng.sample(pairs, wanted)
+    quote = "{0}: {1}" if form == "{1} {0}" else form.removeprefix("- ")
+    return path, [(thing, value, quote.format(thing, value)) for thing, value in draft.rng.sample(pairs, wanted)]
 
 
 def figure(draft: Draft, order: bool = False) -> None:
     """One figure out of a file."""
-    path, [(thing, value)] = figures_file(draft, 1)
+    path, [(thing, value, quote)] = figures_file(draft, 1)
     draft.text = _word(draft, "figure", order, path=path, thing=thing)
     draft.call("storage.read", path=path)
-    draft.finish(f"The figure for {thing} is {value}.", value)
+    draft.finish(f"It says {quote}.", value)
     draft.think(draft.answer)
 
 
