@@ -261,9 +261,9 @@ def unseen_chain(draft: Draft) -> None:
     inner = f"{first.slots['attr']} of {first.slots['who']}"
     outer = second.slots["attr"]
     draft.text = word_task(draft.rng, draft.split, "lookup", attr=outer, who=f"the {inner}")
-    draft.think(f"First the {inner}.")
+    draft.think(first.quote())
     draft.call(first.tool.name, **first.arguments)
-    draft.think(f"Now the {outer} of {middle}.")
+    draft.think(second.quote())
     draft.call(tool.name, **{parameter: middle})
     draft.finish(f"The {outer} of {middle} is {second.result}.", second.result)
 

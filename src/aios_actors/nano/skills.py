@@ -222,5 +222,6 @@ def unseen(draft: Draft, order: bool = False) -> None:
         draft.text = draft.order(invention.kind, **invention.slots)
     else:
         draft.text = word_invention(draft.rng, draft.split, invention)
+    draft.think(invention.quote())
     result = draft.call(invention.tool.name, **invention.arguments)
     draft.finish(invention.answer(), result)

@@ -58,6 +58,15 @@ class Invention:
         """The final answer that reports the result."""
         return f"The {self.phrase} is {self.result}." if self.phrase else f"Done: {self.result}."
 
+    def quote(self) -> str:
+        """The tool's line from the word that the task shares with it up to the name; nothing if the task names the tool.
+
+        Said before the call it leads from that word to the name by copying alone.
+        """
+        start = self.tool.description.lower().find(self.slots["attr"].lower())
+        named = self.kind == "explicit" or start < 0
+        return "" if named else f"{self.tool.description[start:]} #{self.tool.name}"
+
 
 def describe(rng: random.Random, split: Split, kind: str, slots: dict[str, str]) -> str:
     """The description of a tool of `kind`."""
