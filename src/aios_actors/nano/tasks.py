@@ -44,8 +44,8 @@ SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
     "cannot": (6, combined.cannot),
 }
 UNSEEN_SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
-    "unseen": (16, skills.unseen),
-    "unseen_chain": (6, combined.unseen_chain),
+    "unseen": (20, skills.unseen),
+    "unseen_chain": (9, combined.unseen_chain),
     "unseen_then": (4, combined.unseen_then),
 }
 SYSTEMS = (
