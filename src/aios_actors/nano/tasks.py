@@ -18,7 +18,7 @@ from aios_actors.nano.world import BUILT_IN, OTHERS, ToolSpec, World
 
 # Shares of the mixture. `skills` functions take `order=False` by default.
 SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
-    "arithmetic": (8, skills.arithmetic),
+    "arithmetic": (9, skills.arithmetic),
     "arithmetic_three": (5, skills.arithmetic_three),
     "remember": (5, skills.remember),
     "recall": (7, skills.recall),
@@ -39,13 +39,13 @@ SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
     "read_remember": (2, combined.read_remember),
     "copy": (3, combined.copy),
     "ask_for": (3, combined.ask_for),
-    "delegate": (5, combined.delegate),
+    "delegate": (7, combined.delegate),
     "delegate_two": (5, combined.delegate_two),
     "cannot": (6, combined.cannot),
 }
 UNSEEN_SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
     "unseen": (20, skills.unseen),
-    "unseen_chain": (9, combined.unseen_chain),
+    "unseen_chain": (12, combined.unseen_chain),
     "unseen_then": (4, combined.unseen_then),
 }
 SYSTEMS = (

@@ -28,6 +28,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = TOOL_TEMPLATES | {
         "How much do you get [when you multiply|if you multiply|by multiplying] <a> [by|with] <b>",
         "Take <a> times <b>",
         "Use the calculator [for|on|to work out] <a>[ * | times ]<b>",
+        "[How much|What] do <a> and <b> make when they are multiplied",
+        "What do <a> and <b> come to when multiplied",
+        "What do you get [when you multiply|by multiplying] <a> [by|with|and] <b>",
+        "There are <a> [boxes|bags|shelves], and [each|every one] holds <b> <thing>. How many <thing> [are there|in all]",
+        "<a> [boxes|bags|people] have <b> <thing> each. How many <thing> [is that|are there] [in all|together|]",
     ),
     "plus": (
         _ASK + " <a> plus <b>",
@@ -44,6 +49,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = TOOL_TEMPLATES | {
         "What do <a> and <b> [give together|add up to|make in total]",
         "[Give me|Find] the total of <a> and <b>",
         "Use the calculator [for|on|to work out] <a>[ + | plus ]<b>",
+        "<who> has <a> <thing> and later [gets|finds|buys|is given] <b> [more|further ones]. "
+        "How many [is that|does <who> have then]",
+        "First there are <a> <thing>, then <b> more come. How many are there",
+        "There are <a> <thing>. Then <b> [more|others] are [added|found|bought]. How many are there [now|in all]",
+        "<who> [gets|buys|finds] <a> <thing> and then <b> more. How many [are there now|is that]",
     ),
     "minus": (
         _ASK + " <a> minus <b>",
@@ -286,6 +296,14 @@ TEMPLATES: dict[str, tuple[str, ...]] = TOOL_TEMPLATES | {
         "This is for [the |]<agent>: <task>",
         "[Hand|Give] [the |]<agent> this task: <task>",
         "[Use|Call] [the agent |the |]<agent> for this: <task>",
+        "[Have|Let] [the |]<agent> [work on|handle|see to] this: <task>",
+        "[The |]<agent> [answers|does|solves] this: <task>",
+        "[Get|Ask] [the |]<agent> to [solve|answer] this: <task>",
+        "[Tell|Order] [the |]<agent> to do this: <task>",
+        "[Hand|Send|Pass] [the |]<agent> this [job|question]: <task>",
+        "[Give|Offer] [the |]<agent> this [question|job|order]: <task>",
+        "This [task|one|question] [is for|goes to] [the |]<agent>: <task>",
+        "For [the |]<agent>: <task>",
     ),
     "delegate_two": (
         "Ask [the |]<x>: <first>. Then ask [the |]<y>: <second>",

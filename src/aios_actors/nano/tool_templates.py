@@ -14,6 +14,9 @@ TOOL_TEMPLATES: dict[str, tuple[str, ...]] = {
         "[What is|Tell me|Find] <who>'s <attr>",
         "[Find out|Check] what the <attr> of <who> is",
         "For <who>, what is the <attr>",
+        "[Read|Name|State] the <attr> of <who>",
+        "[Say|Name] <who>'s <attr>",
+        "[Say|Read out] what the <attr> of <who> is",
     ),
     "between": (
         "[What is|What's] the <attr> between <a> and <b>",
