@@ -44,7 +44,7 @@ async def run(cls: str, overflow: str, task: str, data: Path) -> TaskResult:
     of = msgspec.convert(
         {
             "models": {"nano": {"source": "embedded", "context": WINDOW}},
-            "workers": [{"model": "nano", "sequences": 2, "threads": 1}],
+            "workers": [{"model": "nano", "sequences": 2, "threads": 1, "speculate": "off"}],
             "agents": {"agent": entry},
             "tasks": [{"agent": "agent", "input": task}],
         },
