@@ -31,7 +31,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = TOOL_TEMPLATES | {
         "[How much|What] do <a> and <b> make when they are multiplied",
         "What do <a> and <b> come to when multiplied",
         "What do you get [when you multiply|by multiplying] <a> [by|with|and] <b>",
-        "There are <a> [boxes|bags|shelves], and [each|every one] holds <b> <thing>. How many <thing> [are there|in all]",
+        "There are <a> [boxes|bags|shelves], and [each|every one] holds <b> <thing>. "
+        "How many <thing> [are there|in all]",
         "<a> [boxes|bags|people] have <b> <thing> each. How many <thing> [is that|are there] [in all|together|]",
     ),
     "plus": (

@@ -59,7 +59,7 @@ class Invention:
         return f"The {self.phrase} is {self.result}." if self.phrase else f"Done: {self.result}."
 
     def quote(self) -> str:
-        """The tool's line from the word that the task shares with it up to the name; nothing if the task names the tool.
+        """The tool's line from the word that it shares with the task up to its name; nothing if the task names it.
 
         Said before the call it leads from that word to the name by copying alone.
         """
