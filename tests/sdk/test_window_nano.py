@@ -79,4 +79,6 @@ async def test_a_tool_loop_ends_right_though_its_first_steps_are_gone(tmp_path: 
     slid = await run("Adder", "slide", task, tmp_path)
     for result in (whole, slid):
         assert result.error == "" and "51" in (result.answer or "")
-    assert slid.tokens_in < whole.tokens_in, "nothing had to be dropped"
+    # Without its first steps the model may need one more; each call is what gets shorter.
+    whole_mean, slid_mean = (one.tokens_in / (one.tool_calls + 1) for one in (whole, slid))
+    assert slid_mean < whole_mean, "nothing had to be dropped"
