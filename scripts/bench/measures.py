@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from aios_actors.kernel.scheduler import simulator
+
 
 def mean(values: Iterable[float]) -> float:
     """The arithmetic mean."""
@@ -25,8 +27,7 @@ def percentile(values: Iterable[float], share: float) -> float:
 def jain(values: Iterable[float]) -> float:
     """Jain's fairness index (Jain, Chiu, Hawe 1984): 1 if all are equal, 1/n if one has all."""
     sample = list(values)
-    squares = math.fsum(value * value for value in sample)
-    return math.fsum(sample) ** 2 / (len(sample) * squares) if squares else math.nan
+    return simulator.jain(sample) if any(sample) else math.nan
 
 
 def r_squared(xs: Sequence[float], ys: Sequence[float]) -> float:

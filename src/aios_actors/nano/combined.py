@@ -9,24 +9,17 @@ from msgspec.structs import replace
 
 from aios_actors.nano import skills, words
 from aios_actors.nano.draft import Draft
-from aios_actors.nano.phrases import word_task
 from aios_actors.nano.unseen import invent
 from aios_actors.nano.world import lookup_key
 
 Skill = Callable[[Draft, bool], None]
 
 
-def _word(draft: Draft, skill: str, order: bool, **slots: str) -> str:
-    if order:
-        return draft.order(skill, **slots)
-    return word_task(draft.rng, draft.split, skill, **slots)
-
-
 def figure_times(draft: Draft, order: bool = False) -> None:
     """A figure from a file, multiplied."""
     path, [(thing, value, quote)] = skills.figures_file(draft, 1)
     n = draft.number((1, 1, 2))
-    draft.text = _word(draft, "figure_times", order, path=path, thing=thing, n=n)
+    draft.text = draft.word("figure_times", order, path=path, thing=thing, n=n)
     draft.call("storage.read", path=path)
     draft.think(f"It says {quote}.")
     result = draft.call("calculator", expression=f"{value}*{n}")
@@ -36,7 +29,7 @@ def figure_times(draft: Draft, order: bool = False) -> None:
 def figure_sum(draft: Draft, order: bool = False) -> None:
     """Two figures from one file, added."""
     path, [(x, a, first), (y, b, second)] = skills.figures_file(draft, 2)
-    draft.text = _word(draft, "figure_sum", order, path=path, x=x, y=y)
+    draft.text = draft.word("figure_sum", order, path=path, x=x, y=y)
     draft.call("storage.read", path=path)
     draft.think(f"It says {first} and {second}.")
     result = draft.call("calculator", expression=f"{a}+{b}")
@@ -49,7 +42,7 @@ def sum_files(draft: Draft, order: bool = False) -> None:
     draft.files[p] = a
     q = draft.path()
     draft.files[q] = b
-    draft.text = _word(draft, "sum_files", order, p=p, q=q)
+    draft.text = draft.word("sum_files", order, p=p, q=q)
     for path, thought in ((p, f"The first is {a}."), (q, f"The second is {b}.")):
         draft.call("storage.read", path=path)
         draft.think(thought)
@@ -62,7 +55,7 @@ def recall_times(draft: Draft, order: bool = False) -> None:
     attr, who, value = skills.know(draft, numeric=True)
     skills.stock_facts(draft, attr, who)
     n = draft.number((1, 1, 2))
-    draft.text = _word(draft, "recall_times", order, attr=attr, who=who, n=n)
+    draft.text = draft.word("recall_times", order, attr=attr, who=who, n=n)
     draft.call("memory.search", query=f"{attr} of {who}")
     draft.think(f"The {attr} of {who} is {value}.")
     result = draft.call("calculator", expression=f"{value}*{n}")
@@ -74,7 +67,7 @@ def recall_sum(draft: Draft, order: bool = False) -> None:
     attr, x, a = skills.know(draft, numeric=True)
     y, b = draft.entity(), draft.number()
     draft.facts.append(f"the {attr} of {y} is {b}")
-    draft.text = _word(draft, "recall_sum", order, attr=attr, x=x, y=y)
+    draft.text = draft.word("recall_sum", order, attr=attr, x=x, y=y)
     for who in (x, y):
         draft.call("memory.search", query=f"{attr} of {who}")
     draft.think(f"The {attr} of {x} is {a}, the {attr} of {y} is {b}.")
@@ -95,7 +88,7 @@ def ask_for(draft: Draft, order: bool = False) -> None:
     agent, attr, who, value = _agent(draft), draft.noun(), draft.entity(), words.value(draft.rng, draft.split)
     answer = f"The {attr} of {who} is {value}."
     _answers(draft, agent, f"what is the {attr} of {who}?", answer)
-    draft.text = _word(draft, "ask_for", order, agent=agent, attr=attr, who=who)
+    draft.text = draft.word("ask_for", order, agent=agent, attr=attr, who=who)
     draft.call("agents.ask", agent=agent, task=f"what is the {attr} of {who}?")
     draft.finish(answer, value)
     draft.think(answer)
@@ -122,7 +115,7 @@ def then_write(draft: Draft, base: Skill | None = None) -> None:
     """A figure, written to a file."""
     do = _base(draft) if base is None else (base(draft, True), draft.text)[1]
     path, value = draft.path(), draft.value
-    draft.text = _capital(draft, word_task(draft.rng, draft.split, "then_write", do=do, path=path))
+    draft.text = _capital(draft, draft.word("then_write", do=do, path=path))
     draft.call("storage.write", path=path, content=value)
     draft.finish(f"I wrote {value} to {path}.", value, files={path: value})
 
@@ -134,7 +127,7 @@ def then_append(draft: Draft) -> None:
     draft.files[path] = before
     do = _base(draft)
     value = draft.value
-    draft.text = _capital(draft, word_task(draft.rng, draft.split, "then_append", do=do, path=path))
+    draft.text = _capital(draft, draft.word("then_append", do=do, path=path))
     draft.call("storage.append", path=path, content=value)
     draft.finish(f"I added {value} to {path}.", value, files={path: f"{before}\n{value}"})
 
@@ -144,7 +137,7 @@ def then_remember(draft: Draft) -> None:
     do = _base(draft)
     value = draft.value
     name = f"the {draft.noun()}" + (f" of {draft.entity()}" if draft.rng.random() < 0.5 else "")
-    draft.text = _capital(draft, word_task(draft.rng, draft.split, "then_remember", do=do, name=name))
+    draft.text = _capital(draft, draft.word("then_remember", do=do, name=name))
     fact = f"{name} is {value}"
     draft.call("memory.add", text=fact)
     draft.finish(f"Saved: {fact}.", value, facts=(fact,))
@@ -155,7 +148,7 @@ def recall_write(draft: Draft) -> None:
     attr, who, value = skills.know(draft)
     skills.stock_facts(draft, attr, who)
     path = draft.path()
-    draft.text = word_task(draft.rng, draft.split, "recall_write", attr=attr, who=who, path=path)
+    draft.text = draft.word("recall_write", attr=attr, who=who, path=path)
     draft.call("memory.search", query=f"{attr} of {who}")
     draft.think(f"The {attr} of {who} is {value}.")
     draft.call("storage.write", path=path, content=value)
@@ -166,7 +159,7 @@ def read_remember(draft: Draft) -> None:
     """A file's line, remembered."""
     path, fact = draft.path(), skills.free_fact(draft)
     draft.files[path] = fact
-    draft.text = word_task(draft.rng, draft.split, "read_remember", path=path)
+    draft.text = draft.word("read_remember", path=path)
     draft.call("storage.read", path=path)
     draft.call("memory.add", text=fact)
     draft.finish("Saved.", facts=(fact,))
@@ -177,7 +170,7 @@ def copy(draft: Draft) -> None:
     p, content = draft.path(), words.content(draft.rng, draft.split)
     draft.files[p] = content
     q = draft.path()
-    draft.text = word_task(draft.rng, draft.split, "copy", p=p, q=q)
+    draft.text = draft.word("copy", p=p, q=q)
     draft.call("storage.read", path=p)
     draft.call("storage.write", path=q, content=content)
     draft.finish(f"I wrote {content} to {q}.", files={q: content})
@@ -203,7 +196,7 @@ def delegate(draft: Draft) -> None:
     """Hands a task to another agent, word for word, and reports its answer; some agents do not exist."""
     agent = _agent(draft)
     task, answer, value = _subtask(draft)
-    draft.text = word_task(draft.rng, draft.split, "delegate", agent=agent, task=task)
+    draft.text = draft.word("delegate", agent=agent, task=task)
     if draft.rng.random() < 0.08:
         skills.failed(draft, draft.call("agents.ask", agent=agent, task=task))
         return
@@ -232,7 +225,7 @@ def delegate_two(draft: Draft) -> None:
         asked = second
     _answers(draft, x, first, answer)
     _answers(draft, y, second, reply)
-    draft.text = word_task(draft.rng, draft.split, "delegate_two", x=x, first=first, y=y, second=asked)
+    draft.text = draft.word("delegate_two", x=x, first=first, y=y, second=asked)
     draft.call("agents.ask", agent=x, task=first)
     draft.call("agents.ask", agent=y, task=second)
     draft.finish(reply, answer=(reply.rstrip("."),))
@@ -241,7 +234,7 @@ def delegate_two(draft: Draft) -> None:
 def cannot(draft: Draft) -> None:
     """No tool fits: either nothing could, or the tool that would is not there."""
     if draft.rng.random() < 0.45:
-        draft.text = word_task(draft.rng, draft.split, "cannot", who=draft.entity(), attr=draft.noun())
+        draft.text = draft.word("cannot", who=draft.entity(), attr=draft.noun())
     else:
         inner = Draft(draft.rng, draft.split)
         choices = (skills.arithmetic, skills.recall, skills.write, skills.read, skills.remember, skills.list_files)
@@ -260,7 +253,7 @@ def unseen_chain(draft: Draft) -> None:
     draft.custom += [first.tool, tool]
     inner = f"{first.slots['attr']} of {first.slots['who']}"
     outer = second.slots["attr"]
-    draft.text = word_task(draft.rng, draft.split, "lookup", attr=outer, who=f"the {inner}")
+    draft.text = draft.word("lookup", attr=outer, who=f"the {inner}")
     draft.think(first.quote())
     draft.call(first.tool.name, **first.arguments)
     draft.think(second.quote())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from aios_actors.nano import words
-from aios_actors.nano.phrases import expand, templates_of
+from aios_actors.nano.phrases import expand, templates_of, word_task
 from aios_actors.nano.words import Split, listed
 from aios_actors.nano.world import BUILT_IN, ToolSpec, World
 
@@ -107,6 +107,10 @@ class Draft:
         while (path := words.path(self.rng, self.split)) in self.files:
             pass
         return path
+
+    def word(self, skill: str, order: bool = False, **slots: str) -> str:
+        """A wording of `skill`: a whole task, or with `order` a part of a longer one."""
+        return self.order(skill, **slots) if order else word_task(self.rng, self.split, skill, **slots)
 
     def order(self, skill: str, **slots: str) -> str:
         """A wording of `skill` that is an order, in lower case and without its full stop: a part of a longer task."""

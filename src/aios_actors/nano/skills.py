@@ -6,19 +6,12 @@ order that can be the first part of a longer one (see combined.py).
 
 from aios_actors.nano import words
 from aios_actors.nano.draft import Draft
-from aios_actors.nano.phrases import word_task
 from aios_actors.nano.unseen import invent, word_invention
 from aios_actors.nano.words import listed
 
 AGENT_NAMES = listed("librarian clerk assistant planner writer researcher analyst accountant helper expert")
 SYMBOLS = {"times": "*", "plus": "+", "minus": "-", "divided": "/"}
 SPOKEN = {"times": "times", "plus": "plus", "minus": "minus", "divided": "divided by"}
-
-
-def _word(draft: Draft, skill: str, order: bool, **slots: str) -> str:
-    if order:
-        return draft.order(skill, **slots)
-    return word_task(draft.rng, draft.split, skill, **slots)
 
 
 def arithmetic(draft: Draft, order: bool = False) -> None:
@@ -29,7 +22,7 @@ def arithmetic(draft: Draft, order: bool = False) -> None:
         a = words.decimal(draft.rng, draft.split)
     if skill == "divided" and draft.rng.random() < 0.6:
         a = draft.multiple(int(b))
-    draft.text = _word(draft, skill, order, a=a, b=b, thing=draft.noun(), who=draft.entity())
+    draft.text = draft.word(skill, order, a=a, b=b, thing=draft.noun(), who=draft.entity())
     result = draft.call("calculator", expression=f"{a}{SYMBOLS[skill]}{b}")
     draft.finish(f"{a} {SPOKEN[skill]} {b} is {result}.", result)
 
@@ -55,7 +48,7 @@ def arithmetic_three(draft: Draft, order: bool = False) -> None:
             slots["words"] = f"{left}{a}{gap}{SYMBOLS[one]}{gap}{b}{close}{gap}{SYMBOLS[two]}{gap}{c}"
         else:
             slots["words"] = f"{a} {one} {b} {two} {c}"
-    draft.text = _word(draft, skill, order, **slots)
+    draft.text = draft.word(skill, order, **slots)
     result = draft.call("calculator", expression=expression)
     draft.finish(f"The result is {result}.", result)
 
@@ -92,7 +85,7 @@ def free_fact(draft: Draft) -> str:
 def remember(draft: Draft, order: bool = False) -> None:
     """Stores a fact word for word."""
     fact = free_fact(draft)
-    draft.text = _word(draft, "remember", order, fact=fact)
+    draft.text = draft.word("remember", order, fact=fact)
     draft.call("memory.add", text=fact)
     draft.finish("Saved.", facts=(fact,))
 
@@ -123,7 +116,7 @@ def recall(draft: Draft, order: bool = False) -> None:
     absent = not order and draft.rng.random() < 0.1
     if absent:
         draft.facts = [fact for fact in draft.facts if not (attr in fact and who in fact)]
-    draft.text = _word(draft, "recall", order, attr=attr, who=who)
+    draft.text = draft.word("recall", order, attr=attr, who=who)
     draft.call("memory.search", query=f"{attr} of {who}")
     if absent:
         draft.finish(f"I do not know the {attr} of {who}.", answer=("do not know",))
@@ -140,7 +133,7 @@ def _quoted(draft: Draft, text: str) -> str:
 def write(draft: Draft, order: bool = False) -> None:
     """Writes a text to a file."""
     path, content = draft.path(), words.content(draft.rng, draft.split)
-    draft.text = _word(draft, "write", order, path=path, content=_quoted(draft, content))
+    draft.text = draft.word("write", order, path=path, content=_quoted(draft, content))
     draft.call("storage.write", path=path, content=content)
     draft.finish(f"I wrote {content} to {path}.", files={path: content})
 
@@ -150,7 +143,7 @@ def append(draft: Draft, order: bool = False) -> None:
     path, content = draft.path(), words.content(draft.rng, draft.split)
     before = words.content(draft.rng, draft.split)
     draft.files[path] = before
-    draft.text = _word(draft, "append", order, path=path, content=_quoted(draft, content))
+    draft.text = draft.word("append", order, path=path, content=_quoted(draft, content))
     draft.call("storage.append", path=path, content=content)
     draft.finish(f"I added {content} to {path}.", files={path: f"{before}\n{content}"})
 
@@ -158,7 +151,7 @@ def append(draft: Draft, order: bool = False) -> None:
 def read(draft: Draft, order: bool = False) -> None:
     """Reads a file of one or two lines and reports it; one in eight is missing."""
     path = draft.path()
-    draft.text = _word(draft, "read", order, path=path)
+    draft.text = draft.word("read", order, path=path)
     if draft.rng.random() < 0.12:
         failed(draft, draft.call("storage.read", path=path))
         return
@@ -178,7 +171,7 @@ def list_files(draft: Draft, order: bool = False) -> None:
     """Names all files."""
     for _ in range(draft.rng.choice((0, 1, 2, 2, 3, 4, 5))):
         draft.files[draft.path()] = words.content(draft.rng, draft.split)
-    draft.text = _word(draft, "list", order)
+    draft.text = draft.word("list", order)
     result = draft.call("storage.list")
     if draft.files:
         names = result.split("\n")
@@ -206,7 +199,7 @@ def figures_file(draft: Draft, wanted: int) -> tuple[str, list[tuple[str, str, s
 def figure(draft: Draft, order: bool = False) -> None:
     """One figure out of a file."""
     path, [(thing, value, quote)] = figures_file(draft, 1)
-    draft.text = _word(draft, "figure", order, path=path, thing=thing)
+    draft.text = draft.word("figure", order, path=path, thing=thing)
     draft.call("storage.read", path=path)
     draft.finish(f"It says {quote}.", value)
     draft.think(draft.answer)
