@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aios_actors.engine.cost import CostModel
 from aios_actors.engine.disk import BLOCK, SwapFile
-from aios_actors.engine.kv import KvCache, Lease, Tokens
+from aios_actors.engine.kv import LEAD_S, KvCache, Lease, Tokens
 from aios_actors.engine.pages import WORTHWHILE, PageStore
 from tests.engine.states import make_state, read_state
 
@@ -297,6 +300,16 @@ class KvMachine(RuleBasedStateMachine):
     def forget(self, conversation: str) -> None:
         self.kv.forget(conversation)
 
+    @rule(conversation=st.sampled_from(["", "a", "b", "c", "d"]), seconds=st.sampled_from([0.0, 0.1, 100.0]))
+    def hold(self, conversation: str, seconds: float) -> None:
+        self.kv.hold(conversation, seconds)
+
+    @rule()
+    def bring_back(self) -> None:
+        running = {slot.index: slot.tokens.tolist() for slot in self.kv.slots if slot.leased}
+        self.kv.bring_back()
+        assert running == {slot.index: slot.tokens.tolist() for slot in self.kv.slots if slot.leased}
+
     def teardown(self) -> None:
         if hasattr(self, "kv"):
             self.kv.pages.close()
@@ -374,6 +387,64 @@ def test_waiting_is_worth_it_only_for_more_than_a_few_tokens() -> None:
     shared = list(range(WORTHWHILE - 1))
     assert kv.acquire(array([*shared, 1, 2]), "a") is not None
     assert kv.acquire(array([*shared, 3, 4]), "b") is not None
+
+
+def away(clock: Callable[[], float], *, slots: int = 1) -> tuple[KvCache, FakeKv]:
+    """A cache whose slots hold conversations `b`, `c`, ...; `a` is in a page."""
+    fake, cost = FakeKv(slots), CostModel()
+    kv = KvCache(fake, slots, CONTEXT, PageStore("digest", 1 << 20, None, cost), cost, clock=clock)
+    for number in range(slots + 1):
+        serve(kv, fake, list(range(100 * number, 100 * number + 40)), "abc"[number])
+    assert kv.pages.of("a") is not None
+    return kv, fake
+
+
+def test_a_conversation_is_brought_back_before_its_agent_goes_on() -> None:
+    now = 100.0
+    kv, fake = away(lambda: now)
+    kv.forget("b")
+    kv.hold("a", 2.0)
+    assert kv.rest_s() == pytest.approx(2.0 - LEAD_S)
+    kv.bring_back()
+    assert kv.slots[0].tokens[0] == 100, "too early"
+    now += 1.9
+    assert kv.rest_s() == 0.0
+    kv.bring_back()
+    assert fake.held(0) == list(range(40)) and kv.rest_s() is None and kv.brought_back == 1
+    came = kv.pages.paged_in
+    assert serve(kv, fake, list(range(45)), "a") == Lease(0, 40) and kv.pages.paged_in == came
+
+
+def test_what_goes_on_sooner_is_not_sent_away_for_it() -> None:
+    kv, fake = away(lambda: 100.0)
+    kv.hold("b", 0.05)
+    kv.hold("a", 0.1)
+    kv.bring_back()
+    assert fake.held(0) == list(range(100, 140)) and kv.brought_back == 0
+
+
+def test_what_goes_on_later_makes_room_and_is_brought_back_in_its_turn() -> None:
+    now = 100.0
+    kv, fake = away(lambda: now)
+    kv.hold("b", 5.0)
+    kv.hold("a", 0.1)
+    kv.bring_back()
+    assert fake.held(0) == list(range(40)) and kv.rest_s() == pytest.approx(5.0 - LEAD_S)
+    kv.release(kv.acquire(array(list(range(45))), "a").slot)  # type: ignore[union-attr]
+    now += 5.0
+    kv.bring_back()
+    assert fake.held(0) == list(range(100, 140)) and kv.brought_back == 2
+
+
+def test_nobody_is_brought_back_who_is_here_or_has_ended_or_was_never_known() -> None:
+    kv, _ = away(lambda: 100.0, slots=2)
+    kv.hold("b", 0.0)
+    kv.hold("nobody", 0.0)
+    kv.hold("a", 0.0)
+    kv.forget("a")
+    assert kv.rest_s() is None
+    kv.bring_back()
+    assert kv.brought_back == 0
 
 
 def test_of_parked_conversations_the_one_that_goes_on_latest_is_evicted_first() -> None:

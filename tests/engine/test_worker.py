@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextPrompt
+from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextPrompt, TokenPrompt
 from aios_actors.engine.protocol import (
     Cancel,
     Event,
+    Forget,
     Hello,
+    Hold,
     Loading,
     NodeFrame,
     Ping,
@@ -249,3 +251,25 @@ async def test_a_worker_does_not_outlive_its_parent(limit: Limit) -> None:
         assert await asyncio.wait_for(read_frame(reader), 20) is None
         writer.close()
         server.close()
+
+
+async def test_an_idle_worker_brings_a_conversation_back_before_it_goes_on(node: Node, tiny_gguf: Path) -> None:
+    await node.start(WorkerSpec(model_path=str(tiny_gguf), context=512, sequences=1))
+    prompts = {"away": tuple(range(40, 140)), "here": tuple(range(140, 240))}
+    for number, (conversation, tokens) in enumerate(prompts.items()):
+        node.send(
+            Submit(number, TokenPrompt(tokens), Sampling(max_tokens=4, ignore_eos=True), conversation=conversation)
+        )
+        await node.until_finished(number)
+    node.send(Forget("here"))
+    node.send(Hold("away", 0.4))
+    ahead, asked = 0, 0
+    while not ahead:  # the worker rests between the questions
+        node.send(Ping(asked := asked + 1))
+        pong = await node.receive()
+        assert isinstance(pong, Pong)
+        ahead = pong.stats.pages_ahead
+    again = Submit(2, TokenPrompt((*prompts["away"], 7)), Sampling(max_tokens=4, ignore_eos=True), conversation="away")
+    node.send(again)
+    result = (await node.until_finished(2))[2].result
+    assert result is not None and result.tokens_cached == 100 and result.pages_in == 0

@@ -60,6 +60,7 @@ class Counts:
             disk_bytes=kv.pages.disk_bytes,
             pages_out=kv.pages.paged_out,
             pages_in=kv.pages.paged_in,
+            pages_ahead=kv.brought_back,
             pages_refused=kv.pages.refused,
             batch_fill=self._batch_tokens / max(self._batches, 1),
             step_s=self._busy_s / max(self._steps, 1),

@@ -6,6 +6,7 @@ other slot, running ones included, or a page from host memory or disk. It return
 slot or too few cells are free, or another request is just computing a prefix that both share. It never fails for
 memory. A released slot stays parked with its tokens until the room is needed; what is then evicted becomes a page, if
 the cost model says so. `reserve` evicts until so many cells are free, `suspend` takes the slot of a running request.
+`bring_back` fetches the page of a conversation that is about to go on, where `hold` told when.
 
 Copies between split streams are carried out by the next decode call, so until `flushed` the target of one is not paged
 out, and neither side is overwritten by a page.
@@ -22,10 +23,13 @@ from msgspec import Struct
 from aios_actors.engine.cost import CostModel
 from aios_actors.engine.pages import WORTHWHILE, Hit, PageStore
 from aios_actors.engine.radix import Match, RadixTree, common_prefix
+from aios_actors.engine.returns import Returns
 from aios_actors.engine.slots import CellPool, Slot, Tokens
 
 # Cells kept free for each running request when one more is admitted to a unified cache.
 HEADROOM = 32
+# How long before its time a conversation is brought back; 2,000 tokens take 35 ms from host memory.
+LEAD_S = 0.15
 
 
 class KvBackend(Protocol):
@@ -66,9 +70,12 @@ class KvCache:
         self.pages = pages
         self.crowded = False
         """Whether the last request that `acquire` sent away has to wait for cells."""
+        self.brought_back = 0
+        """Pages that were fetched before they were asked for."""
         self._leases = 0
         self._held: RadixTree[int] = RadixTree()
         self._coming: RadixTree[int] = RadixTree()  # prompts that running requests are still computing
+        self._away = Returns()
         self._copied_from: set[int] = set()
         self._copied_to: set[int] = set()
 
@@ -155,6 +162,7 @@ class KvCache:
         if not conversation:
             return
         self.pages.discard(conversation)
+        self._away.drop(conversation)
         for slot in self.slots:
             if slot.conversation == conversation:
                 slot.conversation = ""
@@ -162,9 +170,41 @@ class KvCache:
     def hold(self, conversation: str, seconds: float) -> None:
         """A conversation is expected to go on in so many seconds; an unknown one is ignored."""
         due = self._clock() + seconds
-        for slot in self.slots:
-            if conversation and slot.conversation == conversation:
-                slot.due = due
+        here = [slot for slot in self.slots if conversation and slot.conversation == conversation]
+        for slot in here:
+            slot.due = due
+        if not here and self.pages.of(conversation) is not None:
+            self._away.add(conversation, due)
+
+    def rest_s(self) -> float | None:
+        """The seconds until `bring_back` may have something to do; None if nothing is expected."""
+        due = self._away.next()
+        return None if due is None else max(due - LEAD_S - self._clock(), 0.0)
+
+    def bring_back(self) -> None:
+        """Fetch the page of the conversation that goes on next, if its time has come and a slot can be had for it.
+
+        That is an empty one, or one whose own conversation goes on later or is over.
+        """
+        now = self._clock()
+        if (expected := self._away.pop(now + LEAD_S)) is None:
+            return
+        conversation, due = expected
+        page = self.pages.of(conversation)
+        sooner = {s.index for s in self.slots if s.length and s.conversation and s.wait(now) <= due - now}
+        busy = sooner | self._copied_from | self._copied_to
+        free = [s for s in self.slots if not s.leased and s.index not in busy]
+        if page is None or not free:
+            return
+        self._index()
+        target = max(free, key=lambda s: (not s.length, not s.conversation, s.wait(now)))
+        hit = self.pages.find(page.tokens, page.adapters, resident=self._held.match(page.tokens, page.adapters).length)
+        if hit is None or self.reserve(wanted := self._wanted(hit.length), frozenset(sooner)) < wanted:
+            return
+        if self._fetch(target, hit, page.tokens, conversation):
+            target.conversation, target.adapters, target.leased_at, target.due = conversation, page.adapters, now, due
+            self._held.insert(target.index, target.tokens, page.adapters)
+            self.brought_back += 1
 
     def flushed(self) -> None:
         """Note that a decode call was made: pending copies are done."""
@@ -182,18 +222,22 @@ class KvCache:
         return sum(1 for s in self.slots if s.length and not s.leased)
 
     def _fits(self, tokens: int, spare: set[int]) -> bool:
-        """Whether there is room for one more request, which needs `tokens` cells.
-
-        The prompts of running ones that are not computed yet count, and some room is left for each to grow, else the
-        newcomer would soon be suspended again.
-        """
-        running = [s for s in self.slots if s.leased]
-        wanted = tokens + sum(max(s.target - s.length, 0) for s in running) + (len(running) + 1) * HEADROOM
-        if not running:
+        """Whether there is room for one more request, which needs `tokens` cells."""
+        wanted, idle = self._wanted(tokens), not any(s.leased for s in self.slots)
+        if idle:
             wanted = min(wanted, self.capacity)
         fits = self._pool is None or (wanted <= self.capacity and self.reserve(wanted, frozenset(spare)) >= wanted)
-        self.crowded = not fits and len(running) > 0
+        self.crowded = not fits and not idle
         return fits
+
+    def _wanted(self, tokens: int) -> int:
+        """The cells that have to be free for one more conversation of `tokens`.
+
+        The prompts of running requests that are not computed yet count, and some room is left for each to grow, else
+        the newcomer would soon be suspended again.
+        """
+        running = [s for s in self.slots if s.leased]
+        return tokens + sum(max(s.target - s.length, 0) for s in running) + (len(running) + 1) * HEADROOM
 
     def _index(self) -> None:
         """Bring the trees up to what the running requests have computed."""
@@ -236,6 +280,8 @@ class KvCache:
         theirs = slot.conversation and slot.conversation != conversation
         if theirs and slot.length - keep >= WORTHWHILE and slot.index not in self._copied_to:
             self._page_out(slot, keep)
+            if slot.due is not None and slot.due > self._clock() and self.pages.of(slot.conversation) is not None:
+                self._away.add(slot.conversation, slot.due)
         if keep < slot.length:
             self._backend.truncate(slot.index, keep)
             slot.cut(keep)
@@ -261,20 +307,29 @@ class KvCache:
         target.share(source, length)
 
     def _page_in(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, adapters: str) -> Lease:
+        self._fetch(slot, hit, tokens, conversation)
+        return self._lease(slot, tokens, conversation, adapters)
+
+    def _fetch(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str) -> bool:
+        """Put what a page holds of `tokens` into a slot; False, and the slot is empty, if the page is of no use."""
         state = self.pages.load(hit)
         self._vacate(slot, keep=0, conversation=conversation)
-        if state is not None:
-            began = self._clock()
-            if self._backend.restore(slot.index, state):
-                slot.append(tokens[: hit.length])
-            self._cost.observe_transfer("restore", len(state), self._clock() - began)
-        return self._lease(slot, tokens, conversation, adapters)
+        slot.conversation = ""
+        if state is None:
+            return False
+        began = self._clock()
+        restored = self._backend.restore(slot.index, state)
+        self._cost.observe_transfer("restore", len(state), self._clock() - began)
+        if restored:
+            slot.append(tokens[: hit.length])
+        return restored
 
     def _lease(self, slot: Slot, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._leases += 1
         slot.leased, slot.used, slot.conversation, slot.adapters = True, self._leases, conversation, adapters
         slot.leased_at, slot.due = self._clock(), None
         slot.target = len(tokens)
+        self._away.drop(conversation)
         self._held.insert(slot.index, slot.tokens, adapters)
         self._coming.insert(slot.index, tokens, adapters)
         return Lease(slot.index, slot.length)

@@ -143,6 +143,8 @@ class Engine:
         started = self._clock()
         self._retire()
         self._admit()
+        if not self._waiting:
+            self.kv.bring_back()
         plan = self._planner.plan(self._running, self._make_room())
         planned = self._clock()
         if plan.chunks and self._compute(plan.chunks):

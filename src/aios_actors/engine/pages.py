@@ -39,6 +39,7 @@ class Page:
     first: int
     base: Page | None
     divisible: bool
+    adapters: str
     size: int
     binding: bytes
     checksum: int
@@ -102,6 +103,10 @@ class PageStore:
         """Bytes in use on disk."""
         return self._disk.used
 
+    def of(self, conversation: str) -> Page | None:
+        """The conversation's page."""
+        return self._by_conversation.get(conversation)
+
     def claim(self, conversation: str, tokens: Tokens, adapters: str = "") -> int:
         """How many of a conversation's first tokens pages hold already; if it is all, they are now its page."""
         base, shared = self._base(tokens, adapters)
@@ -133,7 +138,7 @@ class PageStore:
                 return  # a tail of nothing that is known
             base, shared = None, 0
         binding = hashlib.blake2b(f"{self._digest}/{adapters}/{shared}/".encode() + tokens.tobytes(), digest_size=16)
-        page = Page(tokens, shared, base, divisible, len(state), binding.digest(), checksum(state), state)
+        page = Page(tokens, shared, base, divisible, adapters, len(state), binding.digest(), checksum(state), state)
         if base is not None:
             base.tails.add(page)  # so that making room does not take it
             self._touch(base)

@@ -85,7 +85,7 @@ class Worker:
         self._send(Ready(engine.info()))
         while self._running:
             if not (engine.has_work or embedder.has_work):
-                self._obey(engine, embedder, self._commands.get())
+                self._rest(engine, embedder)
             while not self._commands.empty():
                 self._obey(engine, embedder, self._commands.get())
             events = engine.step() if engine.has_work else ()
@@ -93,6 +93,15 @@ class Worker:
                 self._send(Step(events))
             for embedded in embedder.step() if embedder.has_work else ():
                 self._send(embedded)
+
+    def _rest(self, engine: Engine, embedder: Embedder) -> None:
+        """Without work, wait for a command, or until it is time to bring a conversation back."""
+        try:
+            frame = self._commands.get(timeout=engine.kv.rest_s())
+        except queue.Empty:
+            engine.kv.bring_back()
+        else:
+            self._obey(engine, embedder, frame)
 
     def _obey(self, engine: Engine, embedder: Embedder, frame: NodeFrame) -> None:
         match frame:
