@@ -83,6 +83,8 @@ def main() -> None:
             matrix_rate=defaults.matrix_rate * arguments.rate,
             other_rate=defaults.other_rate * arguments.rate,
             decay=arguments.decay,
+            # Many drills at the start teach copying, which a trained model knows.
+            drill_tokens=1 if weights else defaults.drill_tokens,
         )
     trainer = Trainer(tokenizer, shape, plan)
     if weights:

@@ -64,7 +64,7 @@ SHARED = words_in(" ".join(text for pool in TEMPLATES.values() for text in pool)
     *(word for tool in (*BUILT_IN.values(), *OTHERS) for word in words_in(tool.name)),
     *(*AGENT_NAMES, *PARAMETER_NAMES, *VERBS, *LOOKUP_VERBS, *words.STEMS, *words.FOLDERS, *words.EXTENSIONS),
     *words_in("my our the is has likes needs wants owns sells fears lives in works for comes from moved to knows s"),
-    *words_in("Please tell me I want know quick question Thanks Now Could you Can need Thank Your task"),
+    *words_in("Please tell me Hello I want know quick question Thanks Now Could you Can need Thank Your task"),
 }
 SHARED_LOWER = {word.lower() for word in SHARED}
 

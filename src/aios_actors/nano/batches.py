@@ -20,10 +20,10 @@ from aios_actors.nano.tasks import Task, training_tasks
 from aios_actors.nano.words import Split
 
 OTHER_WEIGHT = 0.02
-# Each length divides 4,320, so a batch has that many tokens to predict whatever its length, and matrix products always
+# Each length divides 5,040, so a batch has that many tokens to predict whatever its length, and matrix products always
 # have the same shapes. A CPU backend prepares a kernel for each new shape; with free shapes that took most of a step.
-LENGTHS = (80, 96, 108, 120, 144, 160, 180, 216, 240, 270, 288, 360, 432, 540, 720, 1080)
-BATCH_TOKENS = 4320
+BATCH_TOKENS = 5040
+LENGTHS = tuple(length for length in range(80, 1009) if BATCH_TOKENS % length == 0)
 Row = tuple[list[int], list[float]]
 Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -46,14 +46,14 @@ def trace_weights(tokenizer: Tokenizer, ids: list[int]) -> list[float]:
 
 
 def chats(tasks: list[Task], rng: random.Random) -> list[str]:
-    """Chats of one to three tasks. Those of several need less text for each task, since its tools are listed once."""
+    """Chats, most of one task, some of two. Attention over long ones costs more than listing the tools once saves."""
     # In a longer chat another task's tools would be there, so what cannot be done stays alone.
     alone = [task for task in tasks if task.skill == "cannot"]
     together = [task for task in tasks if task.skill != "cannot"]
     texts = [trace(task, rng) for task in alone]
     start = 0
     while start < len(together):
-        count = rng.choice((1, 1, 2, 3, 3))
+        count = rng.choice((1, 1, 1, 1, 2))
         texts.append(conversation(together[start : start + count], rng))
         start += count
     return texts

@@ -251,12 +251,12 @@ def unseen_chain(draft: Draft) -> None:
     parameter = second.tool.parameters[0].name
     tool = replace(second.tool, answers={lookup_key({parameter: middle}): second.result})
     draft.custom += [first.tool, tool]
-    inner = f"{first.slots['attr']} of {first.slots['who']}"
-    outer = second.slots["attr"]
-    draft.text = draft.word("lookup", attr=outer, who=f"the {inner}")
-    draft.think(first.quote())
+    inner, outer, who = first.slots["attr"], second.slots["attr"], first.slots["who"]
+    draft.text = draft.word("chain", inner=inner, outer=outer, who=who)
+    # What comes first is said before its tool is looked for.
+    draft.think(f"First the {inner} of {who}: {first.quote()}")
     draft.call(first.tool.name, **first.arguments)
-    draft.think(second.quote())
+    draft.think(f"Then the {outer} of {middle}: {second.quote()}")
     draft.call(tool.name, **{parameter: middle})
     draft.finish(f"The {outer} of {middle} is {second.result}.", second.result)
 

@@ -27,6 +27,27 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
     return torch.view_as_real(pairs * turns[:, None]).flatten(-2).to(x.dtype)
 
 
+CHUNK = 128
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of each position to itself and those before it; all are (batch, heads, length, head width).
+
+    In chunks of queries, so that about half of the scores are never computed. PyTorch's own kernel is the slower one
+    here: forward and backward of 17 x 300 tokens take it 50 ms in bfloat16 on two cores, and this 26 ms.
+    """
+    length = q.shape[2]
+    q, k, v = (q * q.shape[3] ** -0.5).contiguous(), k.contiguous(), v.contiguous()
+    later = torch.full((CHUNK, CHUNK), float("-inf"), dtype=q.dtype).triu(1)
+    mixed = []
+    for start in range(0, length, CHUNK):
+        end = min(start + CHUNK, length)
+        mask = functional.pad(later[: end - start, : end - start], (start, 0))
+        scores = q[:, :, start:end] @ k[:, :, :end].transpose(-1, -2) + mask
+        mixed.append(scores.softmax(-1) @ v[:, :, :end])
+    return torch.cat(mixed, 2)
+
+
 class Block(nn.Module):  # type: ignore[misc]
     """One decoder layer: attention and a SwiGLU feed-forward, each behind an RMS norm."""
 
@@ -50,7 +71,7 @@ class Block(nn.Module):  # type: ignore[misc]
         normed = self.attn_norm(x)
         q, k, v = (part(normed).view(batch, length, self.heads, -1) for part in (self.attn_q, self.attn_k, self.attn_v))
         q, k, v = (one.transpose(1, 2) for one in (rotate(q, turns), rotate(k, turns), v))
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = causal_attention(q, k, v)
         x = x + self.attn_output(mixed.transpose(1, 2).reshape(batch, length, width))
         normed = self.ffn_norm(x)
         hidden: Tensor = self.ffn_down(functional.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
@@ -121,6 +142,10 @@ class Network(nn.Module):  # type: ignore[misc]
         normed: Tensor = self.output_norm(x)
         return normed
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., vocabulary) of hidden states (..., width)."""
+        return functional.linear(hidden, self.token_embd.weight)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (batch, length, vocabulary) of tokens (batch, length)."""
-        return functional.linear(self.hidden(tokens), self.token_embd.weight)
+        return self.logits(self.hidden(tokens))

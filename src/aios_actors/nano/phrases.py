@@ -9,9 +9,18 @@ import random
 import re
 
 from aios_actors.nano.templates import TEMPLATES
-from aios_actors.nano.words import Split
+from aios_actors.nano.words import Split, listed
 
-QUESTION_WORDS = ("what", "how", "which", "who", "where", "is", "are", "do", "does", "when")
+QUESTION_WORDS = listed("what what's how which who who's where where's is are do does did when why")
+REQUEST_WORDS = listed("can could would will may")
+# A text that begins with one of these, or with a slot other than a verb, says something instead of ordering it.
+STATEMENT_WORDS = listed(
+    """
+    i i'd i'm we you he she it there this these that here the a an my our your one each every all some if as in to for
+    from of on at by with within inside under after before according about out both per
+    """
+)
+VERB_SLOTS = ("<verb>", "<do>")
 ASK_WRAPS = ("{}",) * 14 + (
     "Please tell me: {}",
     "Tell me: {}",
@@ -19,6 +28,7 @@ ASK_WRAPS = ("{}",) * 14 + (
     "Quick question: {}",
     "{} Thanks.",
 )
+SAY_WRAPS = ("{}",) * 12 + ("{} Thank you.", "Your task: {}", "Hello. {}")
 DO_WRAPS = ("{}",) * 11 + (
     "Please {}",
     "Please {}",
@@ -49,14 +59,16 @@ def expand(rng: random.Random, template: str) -> str:
 def word_task(rng: random.Random, split: Split, skill: str, **slots: str) -> str:
     """A task of `skill` in words, with its slots filled in."""
     text = expand(rng, rng.choice(templates_of(skill, split)))
-    question = text.split(" ", 1)[0].lower().strip(",:'") in QUESTION_WORDS
-    end = "?" if question else "."
+    first = text.split(" ", 1)[0].lower().strip(",:;")
+    question = first in QUESTION_WORDS and not text.lower().startswith("do not ")
+    statement = first in STATEMENT_WORDS or (first.startswith("<") and first not in VERB_SLOTS)
+    end = "?" if question or first in REQUEST_WORDS else "."
     if rng.random() < 0.12:
         text = text.rstrip("?.")
     elif text[-1] not in "?.!":
         text += end
-    wrap = rng.choice(ASK_WRAPS if question else DO_WRAPS)
-    if not wrap.startswith("{}") or rng.random() < 0.15:
+    wrap = rng.choice(ASK_WRAPS if question else SAY_WRAPS if statement or first in REQUEST_WORDS else DO_WRAPS)
+    if (not wrap.startswith("{}") or rng.random() < 0.15) and first not in ("i", "i'd", "i'm"):
         text = text[0].lower() + text[1:]
     text = wrap.format(text)
     # Slots come last, so that what they hold is never taken for a template.

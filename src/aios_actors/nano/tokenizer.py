@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from aios_actors.nano.chat import CONTROL_TOKENS, USER_DEFINED_TOKENS
-from aios_actors.nano.words import SHORT_WORDS, SPACED_WORDS
+from aios_actors.nano.words import CAPITAL_WORDS, SPACED_WORDS
 
 SPECIAL_TOKENS = (*CONTROL_TOKENS, *USER_DEFINED_TOKENS)
 SPACE = "\u0120"  # how byte-level BPE writes the byte 0x20
@@ -33,7 +33,7 @@ _WORD = re.compile(r"[A-Za-z]+")
 
 def _spaced_merges(vocabulary: set[str]) -> list[tuple[str, str]]:
     """Merges of the space with whole words that are one token."""
-    return [(SPACE, word) for word in (*SPACED_WORDS, *SHORT_WORDS) if word in vocabulary or len(word) == 1]
+    return [(SPACE, word) for word in (*SPACED_WORDS, *CAPITAL_WORDS) if word in vocabulary]
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 1024) -> Tokenizer:

@@ -7,6 +7,7 @@ names, descriptions in many wordings. Its task mentions the same noun, so that t
 """
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ PARAMETER_NAMES = listed(
     name person city item id key target place object subject topic country user product station street planet animal
     word term label entry record account device host room department building customer airport owner symbol title
     machine employee supplier school species river project
+    client driver artist patient worker manager agency company brand model vehicle vessel train flight package shipment
+    document page section folder position location site area zone town street_name house warehouse factory hotel
+    library museum store_id part component node service category kind type style shape film hotel_name tag keyword
+    reference identifier record_id login station_name user_id user_name item_id item_name worker_id product_id
+    building_id customer_id device_id city_name country_name room_number account_id person_name file_id case
     """
 )
 PAIRS = (
@@ -32,15 +38,32 @@ PAIRS = (
     ("left", "right"),
     ("departure", "arrival"),
     ("x", "y"),
+    ("from", "to"),
+    ("sender", "receiver"),
+    ("one", "two"),
+    ("begin", "finish"),
+    ("base", "other"),
+    ("point_a", "point_b"),
+    ("from_place", "to_place"),
+    ("first_name", "second_name"),
 )
 VERBS = listed(
     """
     send ship dispatch launch paint clean repair lock unlock open close check mark pack deliver cancel confirm renew
     print scan heat cool charge drain fill rotate lift drop mail polish trim seal test reset pause start stop move
     raise lower activate register publish approve archive sort measure inspect
+    build assemble adjust align balance boost borrow burn clear collect combine connect cover delay divert double
+    draw erase expand export extend fasten fold forward grind halt hoist import improve insert install invite join
+    loosen mend merge mute park pour prepare protect plug reboot rebuild recycle refill refund reject remove reopen
+    repaint replace reserve restore resume rewind reward rinse schedule shift shorten sign spin split stack submit
+    suspend swap tighten transfer transport trigger unload unpack upgrade upload warm widen wrap
     """
 )
-LOOKUP_VERBS = ("get", "lookup", "fetch", "query", "show", "check", "load", "retrieve", "read")
+LOOKUP_VERBS = listed(
+    """
+    get lookup fetch query show check load retrieve read find search view obtain info request report pull
+    """
+)
 
 
 @dataclass(frozen=True)
@@ -63,9 +86,10 @@ class Invention:
 
         Said before the call it leads from that word to the name by copying alone.
         """
-        start = self.tool.description.lower().find(self.slots["attr"].lower())
-        named = self.kind == "explicit" or start < 0
-        return "" if named else f"{self.tool.description[start:]} #{self.tool.name}"
+        found = re.search(rf"\b{re.escape(self.slots['attr'])}", self.tool.description, re.IGNORECASE)
+        if found is None or self.kind == "explicit":
+            return ""
+        return f"{self.tool.description[found.start() :]} #{self.tool.name}"
 
 
 def describe(rng: random.Random, split: Split, kind: str, slots: dict[str, str]) -> str:
@@ -191,8 +215,8 @@ def invent(rng: random.Random, split: Split, kind: str | None = None, numeric: b
     noun = words.noun(rng, split)
     verb = words.nonsense(rng, split, (1, 2)) if rng.random() < 0.25 else rng.choice(VERBS)
     p, q = _parameter(rng, split), _parameter(rng, split)
-    while q == p:
-        q = _parameter(rng, split)
+    while len({p, q, noun}) < 3:
+        p, q = _parameter(rng, split), _parameter(rng, split)
     slots = {"attr": noun, "Attr": noun.capitalize(), "verb": verb, "Verb": verb.capitalize(), "p": p, "q": q}
     slots["who"] = words.entity(rng, split)
     result = words.number(rng, split) if numeric else words.value(rng, split)

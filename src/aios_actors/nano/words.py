@@ -23,8 +23,8 @@ ONSETS = _SIMPLE * 3 + _CLUSTERS
 NUCLEI = listed("a a a a e e e e i i i o o o o u u u ai ea io ou y")
 CODAS = ("",) * 14 + listed("b d f g k l l m n n p r r s t th x z ld lf lm mp nd ng nt rd rk rn sh st")
 
-# A leading-space form of these words is one token (see tokenizer.py). No name starts with one of the first list, so
-# that a name's tokens do not depend on what stands before it. The short words of the second are worth the exception.
+# A leading-space form of these words is one token (see tokenizer.py). No name starts with one of them, so that a name's
+# tokens do not depend on what stands before it: were ` to` a token, ` tower` would be copied to `"tower` less reliably.
 SPACED_WORDS = listed(
     """
     the and then what that with you this from into how many much which does there are for has have tell please
@@ -35,11 +35,7 @@ SPACED_WORDS = listed(
     content text query memory storage agents calculator expression arithmetic fact facts returns
     """
 )
-SHORT_WORDS = listed(
-    """
-    a an of to is in it as by The Evaluates Finds Remembers Reads Writes Appends Lists Hands
-    """
-)
+CAPITAL_WORDS = listed("The Evaluates Finds Remembers Reads Writes Appends Lists Hands")
 
 NOUNS = listed(
     """
@@ -118,6 +114,8 @@ def nonsense(rng: random.Random, split: Split, syllables: tuple[int, ...] = (2, 
     """A lower-case nonsense word, e.g. `zorvek`; `syllables` lists the lengths to draw from."""
     while True:
         parts = [rng.choice(ONSETS) + rng.choice(NUCLEI) + rng.choice(CODAS) for _ in range(rng.choice(syllables))]
+        if rng.random() < 0.1:  # real words often begin with a vowel
+            parts[0] = parts[0].lstrip("bcdfghjklmnpqrstvwxz")
         word = "".join(parts)
         reserved = any(is_reserved_syllable(part) for part in parts)
         if len(word) < 4 or word.startswith(SPACED_WORDS) or reserved is not (split is Split.HELD_OUT):

@@ -129,7 +129,7 @@ def _words(text: str) -> set[str]:
 
 @dataclass
 class World:
-    """What the tools act on. `noise` disturbs the order of search results, which no one should rely on."""
+    """What the tools act on. `noise` disturbs the order of equally good search results, on which no one should rely."""
 
     files: dict[str, str] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
@@ -162,10 +162,10 @@ class World:
         return "saved"
 
     def _memory_search(self, query: str) -> str:
-        wanted = _words(query)
+        wanted = _words(query) - {"of", "the"}
         scored = []
         for fact in self.facts:
-            overlap = len(wanted & _words(fact)) + (self.noise.uniform(0, 1.6) if self.noise else 0.0)
+            overlap = len(wanted & _words(fact)) + (self.noise.uniform(0, 0.9) if self.noise else 0.0)
             scored.append((overlap, fact))
         scored.sort(key=lambda pair: -pair[0])
         return "\n".join(fact for _, fact in scored[:5]) or "nothing found"
