@@ -20,8 +20,6 @@ from aios_actors.config.structs import GroupConfig
 from aios_actors.kernel.service import OPERATOR, KernelActor
 from aios_actors.syscalls.errors import AccessDenied, InvalidArgument
 
-log = structlog.get_logger(__name__)
-
 OPEN_VERBS = frozenset({"tool.list", "agents.list"})
 """What every agent may do: to see names is not to use what they name."""
 
@@ -77,7 +75,7 @@ class Unregister(Message[None], frozen=True):
 class Check(Message[Decision], frozen=True):
     """May `caller` do `verb` with `resource` ("" is the caller's own)? Errors: AccessDenied, InvalidArgument.
 
-    `syscall` is the number of the syscall in question, for the log.
+    `syscall` is the number of the syscall in question, for the self._log.
     """
 
     caller: str
@@ -156,16 +154,17 @@ class Access(KernelActor):
     def __init__(self, rules: Rules) -> None:
         """`rules`: outlive the actor, so that a restart forgets no agent."""
         self._rules = rules
+        self._log = structlog.get_logger(__name__).bind()  # a logger that is not bound is made anew for each line
 
     @handler
     def register(self, message: Register) -> None:
         self._rules.register(message.rights)
-        log.debug("agent registered", agent=message.rights.name, kind=message.rights.kind)
+        self._log.debug("agent registered", agent=message.rights.name, kind=message.rights.kind)
 
     @handler
     def unregister(self, message: Unregister) -> None:
         self._rules.unregister(message.name)
-        log.debug("agent unregistered", agent=message.name)
+        self._log.debug("agent unregistered", agent=message.name)
 
     @handler
     def check(self, message: Check) -> Decision:
@@ -178,9 +177,9 @@ class Access(KernelActor):
             "reason": decision.reason,
         }
         if not decision.allowed:
-            log.warning("access denied", **entry)
+            self._log.warning("access denied", **entry)
             raise AccessDenied(decision.reason)
-        log.debug("access allowed", **entry)
+        self._log.debug("access allowed", **entry)
         return decision
 
 

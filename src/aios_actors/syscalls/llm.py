@@ -1,9 +1,11 @@
 """Syscalls of the LLM: one chat completion, with tools, constraints and streaming; texts as vectors."""
 
+import operator
 from collections.abc import Callable
 from typing import ClassVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from aios_actors.engine.messages import ChatMessage, Constraint, Sampling, ToolCall, ToolSchema
 from aios_actors.syscalls.base import Syscall
@@ -47,7 +49,7 @@ class Usage(msgspec.Struct, frozen=True):
 
     def __add__(self, other: "Usage") -> "Usage":
         """The sum, field by field."""
-        return Usage(*(getattr(self, f) + getattr(other, f) for f in self.__struct_fields__))
+        return Usage(*map(operator.add, astuple(self), astuple(other)))
 
 
 class ChatReply(msgspec.Struct, frozen=True):

@@ -29,8 +29,6 @@ from aios_actors.observe.state import ModelState
 from aios_actors.syscalls.errors import BudgetExceeded, GenerationFailed, InvalidArgument, ModelUnavailable, NotFound
 from aios_actors.syscalls.llm import Chat, ChatReply, Embed
 
-log = structlog.get_logger(__name__)
-
 RESTARTS = 3
 """A generation under which more workers than this died is not tried again: it may be what kills them."""
 
@@ -59,6 +57,7 @@ class Scheduler(Door):
         self._grants = Grants(accounts)
         self._switch = ContextSwitch(self._service, journal)
         self._quiet: list[tuple[frozenset[str], Reply[None]]] = []
+        self._log = structlog.get_logger(__name__).bind()  # a logger that is not bound is made anew for each line
 
     async def started(self) -> None:
         """Asks for the workers' places; those of workers that become ready later are told anyhow."""
@@ -110,7 +109,7 @@ class Scheduler(Door):
             raise InvalidArgument(str(error)) from error
         self._policies[message.model] = message.policy
         line.swap(policy, message.policy, self.system.now())
-        log.info("policy set", model=message.model, policy=message.policy, waiting=len(policy))
+        self._log.info("policy set", model=message.model, policy=message.policy, waiting=len(policy))
         self._dispatch(line)
 
     @handler
@@ -249,7 +248,7 @@ class Scheduler(Door):
             line.end(job.ticket, now, turn)
             self._answer(job, outcome.finish, result)
             return
-        log.info(
+        self._log.info(
             "llm call switched", agent=job.caller, syscall=job.id, why=outcome.finish, tokens=len(outcome.generated)
         )
         job.restarts += lost
@@ -282,12 +281,12 @@ class Scheduler(Door):
     def _answer(self, job: Job, finish: str, result: Result) -> None:
         del self._jobs[job.id]
         usage = job.usage(self.system.now())
-        log.info("llm call done", agent=job.caller, syscall=job.id, finish=finish, **asdict(usage))
+        self._log.info("llm call done", agent=job.caller, syscall=job.id, finish=finish, **asdict(usage))
         self._accounts.used(job.caller, usage)
         job.reply.send(ChatReply(result.text, result.tool_calls, finish, usage))
 
     def _fail(self, job: Job, error: Refusal) -> None:
-        log.info("llm call failed", agent=job.caller, syscall=job.id, error=str(error))
+        self._log.info("llm call failed", agent=job.caller, syscall=job.id, error=str(error))
         del self._jobs[job.id]
         self._switch.forget(job)
         job.reply.fail(error)
