@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import llama_cpp
 import pytest
+import structlog
 
 from aios_actors.engine import device
 from aios_actors.engine.model import LoadError, Model
@@ -84,3 +85,11 @@ def test_a_setting_that_cannot_be_is_refused(make_model: MakeModel, settings: di
 )
 def test_how_weights_are_read(mmap: bool, mlock: bool, mode: int) -> None:
     assert device.load_mode(WorkerSpec(model_path="x", mmap=mmap, mlock=mlock)) == mode
+
+
+@pytest.mark.skipif(llama_cpp.llama_supports_gpu_offload(), reason="this build has GPU support")
+def test_layers_for_a_gpu_that_the_build_cannot_use_are_not_dropped_in_silence(make_model: MakeModel) -> None:
+    with structlog.testing.capture_logs() as lines:
+        assert make_model(gpu_layers=-1, name="mine").info("hermes").gpu_layers == 0
+    (line,) = [line for line in lines if "gpu_layers" in line["event"]]
+    assert line["model"] == "mine" and "--wheels cuda" in line["remedy"]

@@ -239,6 +239,12 @@ def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None
     log = LlamaLog()
     log.install()
     llama_cpp.llama_backend_init()
+    if spec.gpu_layers and not llama_cpp.llama_supports_gpu_offload():
+        structlog.get_logger("engine").warning(
+            "gpu_layers has no effect: this build of llama.cpp has no GPU support",
+            model=spec.name,
+            remedy='install it with --wheels cuda, or build it with CMAKE_ARGS="-DGGML_CUDA=on"',
+        )
 
     def progress(done: float, _data: Any) -> bool:
         on_progress(done)
