@@ -55,7 +55,9 @@ def test_a_made_up_tool_answers_from_its_table():
 def test_other_agents_answer_the_task_they_know():
     node = world(agents={"clerk": {"list": "none"}})
     assert node.call("agents.ask", {"agent": "clerk", "task": "list"}) == "none"
-    assert node.call("agents.ask", {"agent": "nobody", "task": "list"}) == 'error: no agent named "nobody"'
+    assert node.call("agents.ask", {"agent": "nobody", "task": "list"}) == (
+        'error: no agent named "nobody"; there are: clerk'
+    )
 
 
 def test_the_schema_has_the_form_of_the_openai_api():

@@ -68,14 +68,22 @@ def repeat_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
 
 
 def pairs_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
-    """A list of `name: value` lines, then some of the names again, whose values count in full."""
-    pairs = [(words.entity(rng, Split.TRAIN), words.value(rng, Split.TRAIN)) for _ in range(rng.randrange(2, 9))]
+    """Lines of a name and its value, then some of the names again, whose values count in full.
+
+    In some drills the names begin alike, so that more than the last token before the value has to be met.
+    """
+    separator = rng.choice((": ", ": ", " = ", " is ", ",", " "))
+    draw = rng.choice((words.entity, words.noun))
+    head = rng.choice(("", "", f"the {words.noun(rng, Split.TRAIN)} of "))
+    names = {head + draw(rng, Split.TRAIN) for _ in range(rng.randrange(2, 9))}
+    pairs = [(name, words.value(rng, Split.TRAIN)) for name in sorted(names)]
+    rng.shuffle(pairs)
     ids: list[int] = []
     weights: list[float] = []
     asked = [rng.choice(pairs) for _ in range(rng.randrange(2, 6))]
     for index, (name, value) in enumerate(pairs + asked):
         weight = 1.0 if index >= len(pairs) else OTHER_WEIGHT
-        for text, share in ((f"{name}:", OTHER_WEIGHT), (f" {value}\n", weight)):
+        for text, share in ((name + separator, OTHER_WEIGHT), (f"{value}\n", weight)):
             piece = tokenizer.encode(text).ids
             ids += piece
             weights += [share] * len(piece)
@@ -127,5 +135,5 @@ def training_batches(
         drills = int(pool * drill_share())
         texts = chats(list(itertools.islice(stream, pool - drills)), rng)
         rows = [(one.ids, trace_weights(tokenizer, one.ids)) for one in tokenizer.encode_batch(texts)]
-        rows += [rng.choice((repeat_drill, pairs_drill))(rng, tokenizer) for _ in range(drills)]
+        rows += [rng.choice((repeat_drill, pairs_drill, pairs_drill))(rng, tokenizer) for _ in range(drills)]
         yield from bucketed(rows, rng)

@@ -198,6 +198,8 @@ def delegate(draft: Draft) -> None:
     task, answer, value = _subtask(draft)
     draft.text = draft.word("delegate", agent=agent, task=task)
     if draft.rng.random() < 0.08:
+        others = [_agent(draft) for _ in range(draft.rng.choice((1, 2, 3, 5)))]
+        draft.agents |= {other: {} for other in others if other != agent}
         skills.failed(draft, draft.call("agents.ask", agent=agent, task=task))
         return
     _answers(draft, agent, task, answer)

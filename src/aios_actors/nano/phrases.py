@@ -17,7 +17,9 @@ REQUEST_WORDS = listed("can could would will may")
 STATEMENT_WORDS = listed(
     """
     i i'd i'm we you he she it there this these that here the a an my our your one each every all some if as in to for
-    from of on at by with within inside under after before according about out both per
+    from of on at by with within inside under after before according about out both per also another below between don't
+    files further going instead into let's never new now once regarding right someone something through today two using
+    without no so here's whatever please task
     """
 )
 VERB_SLOTS = ("<verb>", "<do>")

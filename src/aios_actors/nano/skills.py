@@ -163,7 +163,7 @@ def read(draft: Draft, order: bool = False) -> None:
 
 def failed(draft: Draft, result: str) -> None:
     """Ends a draft whose last call failed: the answer says that it could not, and why."""
-    reason = result.removeprefix("error: ").rstrip(".")
+    reason = result.removeprefix("error: ").partition(";")[0].rstrip(".")
     draft.finish(f"I could not do that: {reason}.", answer=("could not", reason))
 
 

@@ -18,14 +18,14 @@ from aios_actors.nano.world import BUILT_IN, OTHERS, ToolSpec, World
 
 # Shares of the mixture. `skills` functions take `order=False` by default.
 SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
-    "arithmetic": (9, skills.arithmetic),
-    "arithmetic_three": (5, skills.arithmetic_three),
+    "arithmetic": (14, skills.arithmetic),
+    "arithmetic_three": (7, skills.arithmetic_three),
     "remember": (6, skills.remember),
     "recall": (8, skills.recall),
     "write": (6, skills.write),
-    "append": (4, skills.append),
-    "read": (4, skills.read),
-    "list": (2, skills.list_files),
+    "append": (5, skills.append),
+    "read": (5, skills.read),
+    "list": (3, skills.list_files),
     "figure": (7, skills.figure),
     "figure_times": (3, combined.figure_times),
     "figure_sum": (5, combined.figure_sum),
@@ -33,19 +33,19 @@ SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
     "recall_times": (2.5, combined.recall_times),
     "recall_sum": (3, combined.recall_sum),
     "then_write": (6, combined.then_write),
-    "then_append": (3, combined.then_append),
+    "then_append": (5, combined.then_append),
     "then_remember": (6, combined.then_remember),
     "recall_write": (2.5, combined.recall_write),
     "read_remember": (4, combined.read_remember),
-    "copy": (3, combined.copy),
+    "copy": (4, combined.copy),
     "ask_for": (3, combined.ask_for),
-    "delegate": (7, combined.delegate),
-    "delegate_two": (6, combined.delegate_two),
-    "cannot": (6, combined.cannot),
+    "delegate": (8, combined.delegate),
+    "delegate_two": (8, combined.delegate_two),
+    "cannot": (9, combined.cannot),
 }
 UNSEEN_SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
     "unseen": (26, skills.unseen),
-    "unseen_chain": (16, combined.unseen_chain),
+    "unseen_chain": (18, combined.unseen_chain),
     "unseen_then": (8, combined.unseen_then),
 }
 SYSTEMS = (

@@ -39,7 +39,7 @@ class Plan(Struct, frozen=True):
     warmup_steps: int = 40
     decay: float = 0.6
     drill_tokens: int = 800_000
-    drill_share: float = 0.03
+    drill_share: float = 0.08
     pool: int = 1536
     checkpoint_minutes: float = 4.0
 

@@ -38,7 +38,7 @@ PAIRS = (
     ("left", "right"),
     ("departure", "arrival"),
     ("x", "y"),
-    ("from", "to"),
+    ("from_place", "to_place"),
     ("sender", "receiver"),
     ("one", "two"),
     ("begin", "finish"),

@@ -187,5 +187,5 @@ class World:
 
     def _agents_ask(self, agent: str, task: str) -> str:
         if agent not in self.agents:
-            return f'error: no agent named "{agent}"'
+            return f'error: no agent named "{agent}"; there are: {", ".join(self.agents) or "none"}'
         return self.agents[agent].get(task, "I cannot do that with my tools.")

@@ -100,7 +100,7 @@ async def test_an_agent_asks_only_its_delegates(tmp_path: Path) -> None:
 
 async def test_an_unknown_agent_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
     async with running_kernel(tmp_path, {"echo": Echo}) as kernel:
-        with pytest.raises(NotFound, match="no agent named 'ecko'; there are: echo"):
+        with pytest.raises(NotFound, match='no agent named "ecko"; there are: echo'):
             await kernel.scheduler.ask(AskAgent("ecko", "hi"))
 
 

@@ -285,7 +285,7 @@ async def test_a_killed_agent_frees_its_tool(tmp_path: Path) -> None:
 async def test_an_unknown_agent_is_an_error_with_those_there_are(tmp_path: Path) -> None:
     async with running_kernel(tmp_path, {"talker": Talker}) as kernel:
         for message in (Pause("nobody"), Resume("nobody"), Kill("nobody")):
-            with pytest.raises(NotFound, match="no agent named 'nobody'; there are: talker"):
+            with pytest.raises(NotFound, match='no agent named "nobody"; there are: talker'):
                 await control(kernel, message)
 
 

@@ -13,6 +13,7 @@ import structlog
 from aios_actors.actors import ActorDied, DeadlineExceeded, MailboxSpec, Refusal, handler
 from aios_actors.kernel.accounts import Account, Accounts
 from aios_actors.kernel.agents.life import AgentLife
+from aios_actors.kernel.agents.listing import listing
 from aios_actors.kernel.agents.messages import AgentKind, EndTasks, Finished, RefuseTasks, RunTask
 from aios_actors.kernel.agents.pool import Assignment, Hosted
 from aios_actors.kernel.agents.waits import Waits
@@ -77,7 +78,7 @@ class AgentHost(AgentLife):
             if idle is not None:
                 self._next(idle)
         else:
-            assignment.reply.fail(NotFound(f"no agent named {target!r}; there are: {', '.join(self._agents)}"))
+            assignment.reply.fail(NotFound(f'no agent named "{target}"; there are: {listing(self._agents)}'))
 
     def _next(self, hosted: Hosted) -> None:
         """Gives an agent the next task that waits for it or its kind, unless it stands still."""
@@ -166,7 +167,7 @@ class AgentHost(AgentLife):
         """Makes an agent that belongs to the caller and ends with the caller's task."""
         pool = self._pools.get(call.kind)
         if pool is None:
-            raise NotFound(f"no agent {call.kind!r} in the config; there are: {', '.join(self._pools)}")
+            raise NotFound(f'no agent "{call.kind}" in the config; there are: {listing(self._pools)}')
         maker = self._agents.get(self.caller)
         child = await self._make(pool, self.caller, call.name)
         if maker is not None:

@@ -12,6 +12,7 @@ import structlog
 from aios_actors.actors import Backoff, ChildSpec, Refusal, StartFailed, SupervisorSpec, handler
 from aios_actors.kernel.access import AgentRights, Register, Unregister
 from aios_actors.kernel.accounts import Accounts
+from aios_actors.kernel.agents.listing import listing
 from aios_actors.kernel.agents.messages import AgentKind, Finished, Kill, OutOfTime, Pause, Resume
 from aios_actors.kernel.agents.pool import Hosted, Pool
 from aios_actors.kernel.context import ForgetOwner
@@ -154,7 +155,7 @@ class AgentLife(KernelActor):
         if not agent:
             return list(self._agents.values())
         if agent not in self._agents:
-            raise NotFound(f"no agent named {agent!r}; there are: {', '.join(self._agents)}")
+            raise NotFound(f'no agent named "{agent}"; there are: {listing(self._agents)}')
         return list(self._agents[agent].tree())
 
     def _hold(self, named: list[Hosted]) -> frozenset[str]:
