@@ -107,15 +107,16 @@ def _base(draft: Draft) -> str:
     return draft.text
 
 
-def _capital(draft: Draft, text: str) -> str:
-    return text[0].upper() + text[1:] if draft.rng.random() < 0.8 else text
+def _capital(draft: Draft, text: str, do: str) -> str:
+    """The text with a capital where it begins with the order; a path keeps the letters that it has."""
+    return text[0].upper() + text[1:] if text.startswith(do) and draft.rng.random() < 0.8 else text
 
 
 def then_write(draft: Draft, base: Skill | None = None) -> None:
     """A figure, written to a file."""
     do = _base(draft) if base is None else (base(draft, True), draft.text)[1]
     path, value = draft.path(), draft.value
-    draft.text = _capital(draft, draft.word("then_write", do=do, path=path))
+    draft.text = _capital(draft, draft.word("then_write", do=do, path=path), do)
     draft.call("storage.write", path=path, content=value)
     draft.finish(f"I wrote {value} to {path}.", value, files={path: value})
 
@@ -127,7 +128,7 @@ def then_append(draft: Draft) -> None:
     draft.files[path] = before
     do = _base(draft)
     value = draft.value
-    draft.text = _capital(draft, draft.word("then_append", do=do, path=path))
+    draft.text = _capital(draft, draft.word("then_append", do=do, path=path), do)
     draft.call("storage.append", path=path, content=value)
     draft.finish(f"I added {value} to {path}.", value, files={path: f"{before}\n{value}"})
 
@@ -137,7 +138,7 @@ def then_remember(draft: Draft) -> None:
     do = _base(draft)
     value = draft.value
     name = f"the {draft.noun()}" + (f" of {draft.entity()}" if draft.rng.random() < 0.5 else "")
-    draft.text = _capital(draft, draft.word("then_remember", do=do, name=name))
+    draft.text = _capital(draft, draft.word("then_remember", do=do, name=name), do)
     fact = f"{name} is {value}"
     draft.call("memory.add", text=fact)
     draft.finish(f"Saved: {fact}.", value, facts=(fact,))
