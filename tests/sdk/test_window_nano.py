@@ -30,7 +30,7 @@ class Chatter(Agent):
 class Adder(Agent):
     """You keep the files of this house."""
 
-    tools = ["calculator", "storage.read", "storage.write", "storage.list"]
+    tools = ["calculator", "storage.read", "storage.list"]
 
     async def run(self, task: str) -> str:
         await self.storage.write("notes.txt", "37")
