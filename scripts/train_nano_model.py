@@ -84,7 +84,7 @@ def main() -> None:
             other_rate=defaults.other_rate * arguments.rate,
             decay=arguments.decay,
             # Many drills at the start teach copying, which a trained model knows.
-            drill_tokens=1 if weights else defaults.drill_tokens,
+            drill_tokens=0 if weights else defaults.drill_tokens,
         )
     trainer = Trainer(tokenizer, shape, plan)
     if weights:

@@ -173,8 +173,8 @@ class KvCache:
         here = [slot for slot in self.slots if conversation and slot.conversation == conversation]
         for slot in here:
             slot.due = due
-        if not here and self.pages.of(conversation) is not None:
-            self._away.add(conversation, due)
+        if not here:
+            self._expect(conversation, due)
 
     def rest_s(self) -> float | None:
         """The seconds until `bring_back` may have something to do; None if nothing is expected."""
@@ -199,7 +199,7 @@ class KvCache:
         self._index()
         target = max(free, key=lambda s: (not s.length, not s.conversation, s.wait(now)))
         hit = self.pages.find(page.tokens, page.adapters, resident=self._held.match(page.tokens, page.adapters).length)
-        if hit is None or self.reserve(wanted := self._wanted(hit.length), frozenset(sooner)) < wanted:
+        if hit is None or not self._fits(hit.length, sooner):
             return
         if self._fetch(target, hit, page.tokens, conversation):
             target.conversation, target.adapters, target.leased_at, target.due = conversation, page.adapters, now, due
@@ -222,22 +222,23 @@ class KvCache:
         return sum(1 for s in self.slots if s.length and not s.leased)
 
     def _fits(self, tokens: int, spare: set[int]) -> bool:
-        """Whether there is room for one more request, which needs `tokens` cells."""
-        wanted, idle = self._wanted(tokens), not any(s.leased for s in self.slots)
-        if idle:
-            wanted = min(wanted, self.capacity)
-        fits = self._pool is None or (wanted <= self.capacity and self.reserve(wanted, frozenset(spare)) >= wanted)
-        self.crowded = not fits and not idle
-        return fits
+        """Whether there is room for one more request, which needs `tokens` cells.
 
-    def _wanted(self, tokens: int) -> int:
-        """The cells that have to be free for one more conversation of `tokens`.
-
-        The prompts of running requests that are not computed yet count, and some room is left for each to grow, else
-        the newcomer would soon be suspended again.
+        The prompts of running ones that are not computed yet count, and some room is left for each to grow, else the
+        newcomer would soon be suspended again.
         """
         running = [s for s in self.slots if s.leased]
-        return tokens + sum(max(s.target - s.length, 0) for s in running) + (len(running) + 1) * HEADROOM
+        wanted = tokens + sum(max(s.target - s.length, 0) for s in running) + (len(running) + 1) * HEADROOM
+        if not running:
+            wanted = min(wanted, self.capacity)
+        fits = self._pool is None or (wanted <= self.capacity and self.reserve(wanted, frozenset(spare)) >= wanted)
+        self.crowded = not fits and len(running) > 0
+        return fits
+
+    def _expect(self, conversation: str, due: float) -> None:
+        """Note when a conversation that is not in the cache goes on, if it has a page to bring back."""
+        if self.pages.of(conversation) is not None:
+            self._away.add(conversation, due)
 
     def _index(self) -> None:
         """Bring the trees up to what the running requests have computed."""
@@ -280,8 +281,8 @@ class KvCache:
         theirs = slot.conversation and slot.conversation != conversation
         if theirs and slot.length - keep >= WORTHWHILE and slot.index not in self._copied_to:
             self._page_out(slot, keep)
-            if slot.due is not None and slot.due > self._clock() and self.pages.of(slot.conversation) is not None:
-                self._away.add(slot.conversation, slot.due)
+            if slot.due is not None and slot.due > self._clock():
+                self._expect(slot.conversation, slot.due)
         if keep < slot.length:
             self._backend.truncate(slot.index, keep)
             slot.cut(keep)

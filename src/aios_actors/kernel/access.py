@@ -75,7 +75,7 @@ class Unregister(Message[None], frozen=True):
 class Check(Message[Decision], frozen=True):
     """May `caller` do `verb` with `resource` ("" is the caller's own)? Errors: AccessDenied, InvalidArgument.
 
-    `syscall` is the number of the syscall in question, for the self._log.
+    `syscall` is the number of the syscall in question, for the log.
     """
 
     caller: str

@@ -51,6 +51,8 @@ def rate_at(progress: float, decay: float) -> float:
 
 def drill_share_at(tokens: int, plan: Plan) -> float:
     """The share of copy drills after `tokens`: most at the start, then falling to a small constant."""
+    if tokens >= plan.drill_tokens:
+        return plan.drill_share
     return max(plan.drill_share, 0.4 * (1 - tokens / plan.drill_tokens))
 
 
