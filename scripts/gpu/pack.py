@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = "aios-gpu"
 LIMIT = 60_000_000
 PROJECT = ("src", "scripts", "agents", "configs", "pyproject.toml", "requirements.lock")
-# What the benchmarks of the engine import, apart from llama-cpp-python, and what builds that; pip finds the rest.
-PINNED = ("anyio", "jinja2", "llguidance", "msgspec", "numpy", "rich", "structlog")
+# What the benchmarks of the engine and llama-cpp-python import, and what builds that; pip finds the rest.
+PINNED = ("anyio", "diskcache", "jinja2", "llguidance", "msgspec", "numpy", "rich", "structlog", "typing-extensions")
 TOOLS = ("gguf", "cmake", "ninja", "scikit-build-core")
 PLATFORMS = tuple(
     f"manylinux{tag}_x86_64" for tag in ("_2_31", "_2_28", "_2_27", "_2_17", "2014", "_2_12", "2010", "_2_5", "1")
@@ -115,6 +115,7 @@ def add_sources(tar: tarfile.TarFile, archive: Path) -> None:
             inside = member.name.partition("/")[2]
             found |= inside == "vendor/llama.cpp/CMakeLists.txt"
             member.name = f"{NAME}/llama/{inside}"
+            member.pax_headers = {}  # a long path stands there too, and would be preferred
             tar.addfile(member, sources.extractfile(member))
     if not found:
         raise PackFailed(f"{archive} is no source archive of llama-cpp-python")

@@ -10,6 +10,7 @@ the tables of the benchmarks. What is done already is not done again.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ CMAKE_FLAGS = {
 }
 CUDA_FLAGS = {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": "native"}
 BENCHES = ("decode", "fleet", "sampling")
+HAS_PIP = importlib.util.find_spec("pip") is not None
+"""Whether this Python has pip. If so it installs into the environment too: some systems' venv cannot bring its own."""
 
 
 class Failed(Exception):
@@ -53,7 +56,7 @@ class Run:
     def prepare(self) -> None:
         """Makes the environment and builds, as far as that is not done."""
         if not self.python.exists():
-            venv.create(self.environment, with_pip=True)
+            venv.create(self.environment, with_pip=not HAS_PIP)
         wheels = sorted(path.name.partition("-")[0] for path in (self.home / "wheels").glob("*.whl"))
         self._pip("--find-links", str(self.home / "wheels"), *wheels)
         self.compile()
@@ -65,6 +68,7 @@ class Run:
         for library in (self.build / "bin").glob("lib*.so*"):
             (libraries / library.name).unlink(missing_ok=True)
             (libraries / library.name).symlink_to(library)
+        self._call(str(self.python), "-c", "import llama_cpp")
 
     def compile(self) -> None:
         """Builds llama.cpp's libraries and llama-batched-bench."""
@@ -93,14 +97,17 @@ class Run:
         """Where the random-weight model of a shape lies."""
         return self.home / "models" / f"{shape}.gguf"
 
-    def measure(self, shapes: list[str], benches: list[str]) -> list[str]:
-        """Writes the models and runs the benchmarks; those that failed."""
+    def write_models(self, shapes: list[str]) -> None:
+        """Writes the models that are not there yet."""
         for shape in shapes:
             if not self.model(shape).exists():
                 self.model(shape).parent.mkdir(exist_ok=True)
                 unfinished = self.model(shape).with_suffix(".part")
                 self._call(str(self.python), "-m", "scripts.bench.make_model", shape, str(unfinished))
                 unfinished.rename(self.model(shape))
+
+    def measure(self, shapes: list[str], benches: list[str]) -> list[str]:
+        """Runs the benchmarks; those that failed."""
         failed = []
         for command in self.commands(shapes, benches):
             try:
@@ -110,7 +117,10 @@ class Run:
         return failed
 
     def _pip(self, *arguments: str, **variables: str) -> None:
-        self._call(str(self.python), "-m", "pip", "install", "--quiet", "--no-index", *arguments, **variables)
+        pip = (
+            (sys.executable, "-m", "pip", "--python", str(self.python)) if HAS_PIP else (str(self.python), "-m", "pip")
+        )
+        self._call(*pip, "install", "--quiet", "--no-index", *arguments, **variables)
 
     def _tool(self, name: str) -> str:
         """The packed build tool, or the machine's."""
@@ -134,13 +144,15 @@ def main() -> int:
     parser.add_argument("--cpu", action="store_true", help="build and measure without CUDA")
     parser.add_argument("--shapes", default="", help="of the models; 1b,8b with CUDA and 135m without")
     parser.add_argument("--benches", default=",".join(BENCHES), help="which, in order")
+    parser.add_argument("--prepare", action="store_true", help="build and write the models, and measure later")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at the same time")
     options = parser.parse_args()
     shapes = options.shapes or ("135m" if options.cpu else "1b,8b")
     run = Run(Path(__file__).resolve().parent, cuda=not options.cpu, jobs=options.jobs)
     try:
         run.prepare()
-        failed = run.measure(shapes.split(","), options.benches.split(","))
+        run.write_models(shapes.split(","))
+        failed = [] if options.prepare else run.measure(shapes.split(","), options.benches.split(","))
     except Failed as error:
         failed = [str(error)]
     for each in failed:

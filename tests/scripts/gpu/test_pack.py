@@ -1,6 +1,8 @@
 """Packing for a GPU machine: what is in the file, that it stays small, and what the run there does."""
 
+import importlib.metadata
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -19,6 +21,7 @@ SOURCES = {
     "vendor/llama.cpp/CMakeLists.txt": True,
     "vendor/llama.cpp/ggml/src/ggml.c": True,
     "vendor/llama.cpp/tools/batched-bench/batched-bench.cpp": True,
+    f"vendor/llama.cpp/ggml/src/ggml-cuda/template-instances/{'long-' * 20}.cu": True,
     "vendor/llama.cpp/examples/CMakeLists.txt": True,
     ".git/modules/vendor/llama.cpp/pack": False,
     "vendor/llama.cpp/.git": False,
@@ -98,6 +101,12 @@ def test_every_pinned_package_is_in_the_lock() -> None:
     assert all(pack._pin(lock, name).startswith(name) for name in pack.PINNED)
     with pytest.raises(pack.PackFailed, match="nothing is not in requirements.lock; run scripts/lock"):
         pack._pin(lock, "nothing")
+
+
+def test_all_that_the_bindings_import_is_packed() -> None:
+    needs = {need for need in importlib.metadata.requires("llama-cpp-python") or () if "extra ==" not in need}
+    names = {re.split(r"[^\w-]", need, maxsplit=1)[0] for need in needs}
+    assert names and names <= set(pack.PINNED)
 
 
 @pytest.mark.parametrize(("cuda", "layers"), [(True, "-1"), (False, "0")])
