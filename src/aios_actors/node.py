@@ -3,14 +3,17 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from aios_actors.actors import ActorSystem, Refusal
+from aios_actors.collector import rare_full_collections
 from aios_actors.config.structs import Config, ModelConfig, WorkerConfig
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Accounts
@@ -25,6 +28,9 @@ from aios_actors.kinds import agent_kinds, user_tools
 from aios_actors.observe.events import TaskEvent, TaskResult
 from aios_actors.observe.state import NodeState
 from aios_actors.sdk.kernel import Kernel
+
+STARTED_AT_ONCE = 64
+"""Tasks that are begun before the event loop comes round again: the first steps of thousands take long."""
 
 
 class Node:
@@ -57,11 +63,13 @@ class Node:
         self._draining = anyio.Event()
         self._run = run
         self._journal: Journal | None = None
+        self._process = ExitStack()
         self.system = ActorSystem("node", supervision=KERNEL)
 
     async def __aenter__(self) -> Self:
         """Starts the node. Raises ModelUnavailable if a worker cannot serve its model."""
         self._data.mkdir(parents=True, exist_ok=True)
+        self._process.enter_context(rare_full_collections())
         self._sockets = Path(tempfile.mkdtemp(prefix="aios-"))
         try:
             await self._start()
@@ -106,6 +114,7 @@ class Node:
         if self._journal is not None:
             await self._journal.close()
         shutil.rmtree(self._sockets, ignore_errors=True)
+        self._process.close()
 
     async def workers(self) -> tuple[WorkerState, ...]:
         """What every worker does now."""
@@ -180,6 +189,8 @@ class Node:
             async with anyio.create_task_group() as tasks:
                 for number, (agent, text) in enumerate(self._inputs()):
                     tasks.start_soon(run, number, agent, text)
+                    if number % STARTED_AT_ONCE == 0:
+                        await anyio.lowlevel.checkpoint()
             watch.cancel_scope.cancel()
         return tuple(results[number] for number in sorted(results))
 
