@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "observe": ("observe",),
     "config": ("config", "engine.gguf", "kernel.tool", "kernel.scheduler.policies", "sdk"),
     "nano": ("nano",),
+    "control": ("control", "actors", "observe.state"),
     "cli": ("",),
 }
 NODE_SIDE = ("messages", "protocol", "spec", "gguf")

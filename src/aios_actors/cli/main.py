@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anyio
 
+from aios_actors.cli import control
 from aios_actors.cli.live import LiveReport
 from aios_actors.cli.report import JsonReport, PlainReport, Report, count
 from aios_actors.cli.run import CANNOT_START, PIPE_CLOSED, Run
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE",
             help="override a value of the config, such as agents.writer.model=qwen; may be given several times",
         )  # fmt: skip
+    control.add_commands(commands)
     printing = commands.add_parser("schema", help="print the JSON Schema of config files")
     printing.set_defaults(command=schema)
     return parser

@@ -18,21 +18,19 @@ from anyio.abc import TaskStatus
 from aios_actors.actors import StartFailed
 from aios_actors.cli.report import Report
 from aios_actors.config import Config
+from aios_actors.control.server import Steered, control
 from aios_actors.kernel.database import DatabaseUnusable
 from aios_actors.observe.events import TaskEvent, TaskResult
-from aios_actors.observe.state import NodeState
 from aios_actors.syscalls.errors import ModelUnavailable, ReplayDiverged
 
 ALL_ANSWERED, SOME_FAILED, CANNOT_START = 0, 1, 2
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
-class RunningNode(Protocol):
+class RunningNode(Steered, Protocol):
     """What a run needs of a started node."""
 
     async def run_tasks(self, on_result: Callable[[TaskResult], None]) -> tuple[TaskResult, ...]: ...
-
-    async def ps(self) -> NodeState: ...
 
     def stop_accepting(self) -> None: ...
 
@@ -87,7 +85,10 @@ class Run:
 
     async def _run_node(self) -> int:
         try:
-            async with self._make_node(self._config, self._models, data=self._data, watch=self._watch) as node:
+            async with (
+                self._make_node(self._config, self._models, data=self._data, watch=self._watch) as node,
+                control(node, self._data),
+            ):
                 self._node = node
                 self._tell(lambda: self._report.begin(sum(task.repeat for task in self._config.tasks)))
                 results = await node.run_tasks(self._take_result)

@@ -33,6 +33,8 @@ class Account:
         program: what the policies know it as, with all that it causes.
         began: clock time of its begin; None for the run before its first task.
         task: index of the task in the run; None while the agent works for another agent or not at all.
+        state: what it does now.
+        detail: name of the tool that it calls, or its error.
         usage: sum over its finished LLM calls.
         tool_calls: tool calls made.
         streaming: tokens of its LLM calls that are not finished yet.
@@ -47,6 +49,8 @@ class Account:
     program: Program = field(default_factory=Program)
     began: float | None = None
     task: int | None = None
+    state: State | Literal["idle"] = "idle"
+    detail: str = ""
     usage: Usage = field(default_factory=Usage)
     tool_calls: int = 0
     streaming: int = 0
@@ -93,11 +97,13 @@ class Total:
         self.tool_calls += other.tool_calls
         self.usage += other.usage
 
-    def told(self, agent: str, use: Usage) -> AgentTotals:
-        """As it is shown; `use` includes that of the task under way."""
+    def told(self, agent: str, account: Account | None, *, paused: bool) -> AgentTotals:
+        """As it is shown; `account` is that of the task under way."""
+        use = self.usage + account.usage if account else self.usage
+        state, detail = ("paused", "") if paused else (account.state, account.detail) if account else ("idle", "")
         return AgentTotals(
             agent, self.tasks, self.failed, self.calls, use.tokens_in, use.tokens_cached, use.tokens_out,
-            use.waiting_s, use.preemptions, self.tool_calls,
+            use.waiting_s, use.preemptions, self.tool_calls, state, detail,
         )  # fmt: skip
 
 
@@ -107,6 +113,8 @@ class Accounts:
     def __init__(self, watch: Callable[[TaskEvent], None] | None = None, budget: Budget | None = None) -> None:
         """`budget`: the run's."""
         self.run = Account(RUN, budget=budget or Budget())
+        self.paused: set[str] = set()
+        """Names of the agents that stand still."""
         self._accounts: dict[str, Account] = {}
         self._totals: defaultdict[str, Total] = defaultdict(Total)
         self._watch = watch
@@ -138,6 +146,7 @@ class Accounts:
 
     def gone(self, agent: str, kind: str) -> None:
         """An agent that another made has ended: what it used counts for all such ones of its kind."""
+        self.paused.discard(agent)
         if agent in self._totals:
             total = self._totals.pop(agent)
             total.usage += self.of(agent).usage if agent in self._accounts else Usage()
@@ -147,9 +156,8 @@ class Accounts:
         """What each agent and the run have used since the node started."""
         used = self.run.used
         run = RunTotals(used["tokens"], used["tool_calls"], used["agents"])
-        none = Account("")
         agents = (
-            total.told(agent, total.usage + self._accounts.get(agent, none).usage)
+            total.told(agent, self._accounts.get(agent), paused=agent in self.paused)
             for agent, total in self._totals.items()
         )
         return tuple(agents), run
@@ -245,9 +253,12 @@ class Accounts:
             self._watch(TaskEvent(task=task, agent=kind, state="queued"))
 
     def note(self, agent: str, state: State, detail: str = "") -> None:
-        """Tell the watcher what the agent does now, if it works on a task of the run."""
+        """Keep what the agent does now, and tell the watcher, if it works on a task of the run."""
         account = self._accounts.get(agent)
-        if self._watch is None or account is None or account.task is None:
+        if account is None:
+            return
+        account.state, account.detail = state, detail
+        if self._watch is None or account.task is None:
             return
         tokens = account.usage.tokens_out + account.streaming
         self._watch(TaskEvent(account.task, agent, state, detail, tokens, account.tool_calls))

@@ -15,6 +15,8 @@ class AgentTotals(msgspec.Struct, frozen=True):
         waiting_s: seconds that they waited.
         preemptions: turns that ended before they did.
         tool_calls: tool calls made.
+        state: what it does now: "idle", "paused", or as in `TaskEvent`.
+        detail: name of the tool that it calls.
     """
 
     agent: str
@@ -27,6 +29,8 @@ class AgentTotals(msgspec.Struct, frozen=True):
     waiting_s: float = 0.0
     preemptions: int = 0
     tool_calls: int = 0
+    state: str = "idle"
+    detail: str = ""
 
 
 class PolicyTotals(msgspec.Struct, frozen=True):

@@ -164,6 +164,7 @@ class AgentLife(KernelActor):
         for hosted in named:
             if hosted.paused_at is None:
                 hosted.paused_at = now
+                self._accounts.paused.add(hosted.name)
                 self.timers.cancel(hosted.name)
                 self._pools[hosted.kind.name].sit_out(hosted)
         return frozenset(hosted.name for hosted in named)
@@ -177,6 +178,7 @@ class AgentLife(KernelActor):
             if hosted.busy is not None and account.began is not None and hosted.paused_at is not None:
                 account.began += now - max(hosted.paused_at, account.began)
             hosted.paused_at = None
+            self._accounts.paused.discard(hosted.name)
         for hosted in paused:
             if hosted.busy is not None:
                 self._watch_time(hosted)
