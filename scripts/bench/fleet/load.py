@@ -113,6 +113,10 @@ class Vocabulary:
         """`count` ids that depend on `seed` alone."""
         return tuple(random.Random(repr(seed)).choices(self._ids, k=count))
 
+    def nth(self, number: int) -> int:
+        """The id of a number: another one for each, as long as there are some."""
+        return self._ids[number % len(self._ids)]
+
 
 async def run_fleet(endpoint: Endpoint, fleet: Fleet, vocabulary: Vocabulary) -> FleetRun:
     """Lets the fleet do all its turns on `endpoint`. A failed completion ends its agent, and is in the result."""

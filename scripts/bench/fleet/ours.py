@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from aios_actors.engine.messages import JsonSchema, Sampling, TextPrompt, TokenPrompt
+from aios_actors.engine.messages import JsonSchema, Prompt, Sampling, TextPrompt, TokenPrompt
 from aios_actors.engine.protocol import (
     Cancel,
     EngineStats,
@@ -103,9 +103,9 @@ class WorkerEndpoint:
         self.process.send(Ping(0))
         return await self._pong
 
-    async def tokenize(self, text: str) -> tuple[int, ...]:
-        """The ids of a text."""
-        frame = Tokenize(next(self._ids), TextPrompt(text))
+    async def tokenize(self, prompt: Prompt | str) -> tuple[int, ...]:
+        """The ids of a prompt, or of a text."""
+        frame = Tokenize(next(self._ids), TextPrompt(prompt) if isinstance(prompt, str) else prompt)
         answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
         self._tokenized[frame.id] = answer
         self.process.send(frame)

@@ -5,8 +5,10 @@ for a slice of tokens, then another one gets the place, and it goes on later fro
 meanwhile is the mode: it stays resident, is paged to host memory or to disk, or dies with its worker (`kill -9`) and is
 computed again. Half of the generations are greedy, half are drawn with a seed.
 
-As long as every batch has the reference's shape nothing may differ. Wider batches, and computing a context in chunks,
-make llama.cpp round differently in the last bits; where that turned a choice, the margin of the reference is shown.
+As long as every batch has the reference's shape nothing may differ. So that prompts are computed in the same pieces
+everywhere, each begins with a token of its own: none shares a prefix with another one. Wider batches, and computing a
+context again in one piece, make llama.cpp round differently in the last bits; where that turned a choice, the margin of
+the reference is shown.
 """
 
 import itertools
@@ -17,12 +19,14 @@ from typing import Any, NamedTuple
 import anyio
 from msgspec.structs import replace
 
-from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling
+from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TokenPrompt
+from aios_actors.engine.pages import WORTHWHILE
 from aios_actors.engine.protocol import EngineStats, Submit, TokenLogprob
 from aios_actors.engine.sampling import uniform
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.nano.tasks import held_out_tasks
 from scripts.bench.fleet.endpoint import EndpointError
+from scripts.bench.fleet.load import Vocabulary
 from scripts.bench.fleet.ours import WorkerEndpoint, running_worker
 from scripts.bench.measures import mean
 from scripts.bench.paper.distance import bleu, first_difference, similarity
@@ -30,8 +34,9 @@ from scripts.bench.paper.findings import Figure, Findings
 from scripts.bench.paper.options import Options
 from scripts.bench.report import Row
 
-OUT = 64
-SLICE = 8
+OUT = 96
+# What is shorter is computed again rather than paged, in one piece: that would be another batch shape.
+SLICE = WORTHWHILE
 TEMPERATURE, TOP_K = 0.8, 20
 
 
@@ -72,7 +77,7 @@ class Generation(NamedTuple):
     """What to generate."""
 
     number: int
-    prompt: ChatPrompt
+    prompt: ChatPrompt | TokenPrompt
     sampling: Sampling
 
 
@@ -102,6 +107,7 @@ async def run(options: Options) -> Findings:
     findings = Findings()
     async with running_worker(replace(spec, sequences=1)) as worker:
         options.say("consistency: without switches")
+        wanted = [await _apart(worker, each) for each in wanted]
         reference = {each.number: await _whole(worker, each) for each in wanted}
     bars: list[tuple[float | str, float]] = []
     for mode in MODES:
@@ -115,6 +121,12 @@ async def run(options: Options) -> Findings:
     title = f"{len(wanted)} generations with context switches, beside the same without"
     findings.figures.append(Figure("consistency", title, "meanwhile", "equal, %", {"exact match": bars}, "bars"))
     return findings
+
+
+async def _apart(worker: WorkerEndpoint, each: Generation) -> Generation:
+    """The generation with a prompt whose first token no other one's has."""
+    vocabulary = Vocabulary(worker.info.vocabulary, worker.info.eog_tokens)
+    return each._replace(prompt=TokenPrompt((vocabulary.nth(each.number), *await worker.tokenize(each.prompt))))
 
 
 async def _whole(worker: WorkerEndpoint, each: Generation) -> Whole:
