@@ -62,7 +62,7 @@ def test_a_row_that_no_length_holds_is_left_out():
 
 
 def test_streams_are_seeded(tokenizer):
-    runs = [list(itertools.islice(training_batches(tokenizer, 5, lambda: 0.3, pool=200), 4)) for _ in range(2)]
+    runs = [list(itertools.islice(training_batches(tokenizer, 5, lambda made: 0.3, pool=200), 4)) for _ in range(2)]
     for (one, _), (other, _) in zip(*runs, strict=True):
         assert np.array_equal(one, other)
 

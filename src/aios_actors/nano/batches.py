@@ -20,8 +20,9 @@ from aios_actors.nano.tasks import Task, training_tasks
 from aios_actors.nano.words import Split
 
 OTHER_WEIGHT = 0.02
-# Each length divides 5,040, so a batch has that many tokens to predict whatever its length, and matrix products always
-# have the same shapes. A CPU backend prepares a kernel for each new shape; with free shapes that took most of a step.
+# Each length divides 5,040, so a batch has that many tokens to predict (or a multiple of it) whatever its length, and
+# matrix products always have the same shapes. A CPU backend prepares a kernel for each new shape; with free shapes that
+# took most of a step.
 BATCH_TOKENS = 5040
 LENGTHS = tuple(length for length in range(80, 1009) if BATCH_TOKENS % length == 0)
 Row = tuple[list[int], list[float]]
@@ -70,28 +71,44 @@ def repeat_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
 def pairs_drill(rng: random.Random, tokenizer: Tokenizer) -> Row:
     """Lines of a name and its value, then some of the names again, whose values count in full.
 
-    In some drills the names begin alike, so that more than the last token before the value has to be met.
+    In some drills the names begin alike, so that more than the last token before the value has to be met. In some the
+    list has the value before the name. In some names and values are random tokens, so that no token is a stranger.
     """
-    separator = rng.choice((": ", ": ", " = ", " is ", ",", " "))
-    draw = rng.choice((words.entity, words.noun))
-    head = rng.choice(("", "", f"the {words.noun(rng, Split.TRAIN)} of "))
-    names = {head + draw(rng, Split.TRAIN) for _ in range(rng.randrange(2, 9))}
-    pairs = [(name, words.value(rng, Split.TRAIN)) for name in sorted(names)]
-    rng.shuffle(pairs)
-    ids: list[int] = []
-    weights: list[float] = []
+    separator = tokenizer.encode(rng.choice((": ", ": ", " = ", " is ", ",", " "))).ids
+    between = tokenizer.encode(rng.choice((": ", " ", " ", ", "))).ids
+    end = tokenizer.encode(rng.choice(("\n", "\n", " and ", ". "))).ids
+    newline = tokenizer.encode("\n").ids
+    value_first = rng.random() < 0.35
+    pairs = _pairs(rng, tokenizer)
     asked = [rng.choice(pairs) for _ in range(rng.randrange(2, 6))]
-    for index, (name, value) in enumerate(pairs + asked):
-        weight = 1.0 if index >= len(pairs) else OTHER_WEIGHT
-        for text, share in ((name + separator, OTHER_WEIGHT), (f"{value}\n", weight)):
-            piece = tokenizer.encode(text).ids
-            ids += piece
-            weights += [share] * len(piece)
+    ids: list[int] = []
+    for name, value in pairs:
+        ids += (value + between + name if value_first else name + separator + value) + newline
+    weights = [OTHER_WEIGHT] * len(ids)
+    for name, value in asked:
+        ids += name + separator + value + end
+        weights += [OTHER_WEIGHT] * len(name + separator) + [1.0] * len(value) + [OTHER_WEIGHT] * len(end)
     return ids, weights
 
 
-def bucketed(rows: list[Row], rng: random.Random) -> list[Batch]:
-    """Cuts rows into batches of `BATCH_TOKENS` tokens to predict, each row in the shortest length that holds it.
+def _pairs(rng: random.Random, tokenizer: Tokenizer) -> list[tuple[list[int], list[int]]]:
+    """Different names and a value for each, as tokens."""
+    count = rng.randrange(2, 9)
+    if rng.random() < 0.3:
+
+        def drawn() -> list[int]:
+            return [rng.randrange(len(CONTROL_TOKENS), tokenizer.get_vocab_size()) for _ in range(rng.randrange(1, 5))]
+
+        return [(list(name), drawn()) for name in {tuple(drawn()) for _ in range(count)}]
+    draw = rng.choice((words.entity, words.noun))
+    head = rng.choice(("", "", f"the {words.noun(rng, Split.TRAIN)} of "))
+    names = sorted({head + draw(rng, Split.TRAIN) for _ in range(count)})
+    rng.shuffle(names)
+    return [(tokenizer.encode(name).ids, tokenizer.encode(words.value(rng, Split.TRAIN)).ids) for name in names]
+
+
+def bucketed(rows: list[Row], rng: random.Random, batch_tokens: int = BATCH_TOKENS) -> list[Batch]:
+    """Cuts rows into batches of `batch_tokens` tokens to predict, each row in the shortest length that holds it.
 
     What does not fill a batch moves on to the next length, and the last batch is filled up with empty rows. Rows
     that no length holds are left out. Batches come in random order.
@@ -106,7 +123,7 @@ def bucketed(rows: list[Row], rng: random.Random) -> list[Batch]:
             end += 1
         waiting += rows[start:end]
         start = end
-        size = BATCH_TOKENS // length
+        size = batch_tokens // length
         while len(waiting) >= size or (waiting and length == LENGTHS[-1]):
             batches.append(padded(waiting[:size], size, length + 1))
             waiting = waiting[size:]
@@ -126,14 +143,23 @@ def padded(rows: list[Row], size: int, length: int) -> Batch:
 
 
 def training_batches(
-    tokenizer: Tokenizer, seed: int, drill_share: Callable[[], float], pool: int = 1536
+    tokenizer: Tokenizer,
+    seed: int | str,
+    drill_share: Callable[[int], float],
+    pool: int = 1536,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[Batch]:
-    """An endless stream of batches. `drill_share()` is the share of copy drills, asked before every pool."""
+    """An endless stream of batches, made from `pool` rows at a time.
+
+    `drill_share` gives the share of copy drills after so many tokens of this stream.
+    """
     rng = random.Random(f"batches {seed}")
     stream = training_tasks(seed)
+    made = 0
     while True:
-        drills = int(pool * drill_share())
+        drills = int(pool * drill_share(made))
         texts = chats(list(itertools.islice(stream, pool - drills)), rng)
         rows = [(one.ids, trace_weights(tokenizer, one.ids)) for one in tokenizer.encode_batch(texts)]
         rows += [rng.choice((repeat_drill, pairs_drill, pairs_drill))(rng, tokenizer) for _ in range(drills)]
-        yield from bucketed(rows, rng)
+        made += sum(len(ids) for ids, _ in rows)
+        yield from bucketed(rows, rng, batch_tokens)

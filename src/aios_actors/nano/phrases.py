@@ -9,7 +9,7 @@ import random
 import re
 
 from aios_actors.nano.templates import TEMPLATES
-from aios_actors.nano.words import Split, listed
+from aios_actors.nano.words import Split, listed, nonsense
 
 QUESTION_WORDS = listed("what what's how which who who's where where's is are do does did when why")
 REQUEST_WORDS = listed("can could would will may")
@@ -23,6 +23,8 @@ STATEMENT_WORDS = listed(
     """
 )
 VERB_SLOTS = ("<verb>", "<do>")
+# Small words without which an order means the same.
+FILLERS = listed("the a an me my our it is are be that this there just so for i you we would please")
 ASK_WRAPS = ("{}",) * 14 + (
     "Please tell me: {}",
     "Tell me: {}",
@@ -58,12 +60,32 @@ def expand(rng: random.Random, template: str) -> str:
     return re.sub(" +", " ", template).strip()
 
 
+def terse(rng: random.Random, text: str) -> str:
+    """The text without some of its small words, so that no exact phrase is relied on."""
+    return " ".join(word for word in text.split(" ") if word.lower() not in FILLERS or rng.random() < 0.6)
+
+
+def estranged(rng: random.Random, text: str) -> str:
+    """The text with a word that the model cannot know in place of one of its longer ones, or without that word.
+
+    So it learns to go by what else is said, as it has to with a verb that it never met.
+    """
+    words = text.split(" ")
+    longer = [index for index, word in enumerate(words) if len(word) > 3 and word.isalpha()]
+    if longer:
+        words[rng.choice(longer)] = nonsense(rng, Split.TRAIN, (1, 2)) if rng.random() < 0.7 else ""
+    return " ".join(filter(None, words))
+
+
 def word_task(rng: random.Random, split: Split, skill: str, **slots: str) -> str:
     """A task of `skill` in words, with its slots filled in."""
     text = expand(rng, rng.choice(templates_of(skill, split)))
     first = text.split(" ", 1)[0].lower().strip(",:;")
     question = first in QUESTION_WORDS and not text.lower().startswith("do not ")
     statement = first in STATEMENT_WORDS or (first.startswith("<") and first not in VERB_SLOTS)
+    if split is Split.TRAIN:
+        text = terse(rng, text) if rng.random() < 0.15 else text
+        text = estranged(rng, text) if rng.random() < 0.07 else text
     end = "?" if question or first in REQUEST_WORDS else "."
     if rng.random() < 0.12:
         text = text.rstrip("?.")

@@ -18,35 +18,35 @@ from aios_actors.nano.world import BUILT_IN, OTHERS, ToolSpec, World
 
 # Shares of the mixture. `skills` functions take `order=False` by default.
 SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
-    "arithmetic": (14, skills.arithmetic),
+    "arithmetic": (12, skills.arithmetic),
     "arithmetic_three": (7, skills.arithmetic_three),
     "remember": (6, skills.remember),
-    "recall": (8, skills.recall),
+    "recall": (9, skills.recall),
     "write": (6, skills.write),
-    "append": (5, skills.append),
+    "append": (7, skills.append),
     "read": (5, skills.read),
-    "list": (3, skills.list_files),
-    "figure": (7, skills.figure),
-    "figure_times": (3, combined.figure_times),
-    "figure_sum": (7, combined.figure_sum),
-    "sum_files": (2, combined.sum_files),
-    "recall_times": (2.5, combined.recall_times),
-    "recall_sum": (3, combined.recall_sum),
+    "list": (5, skills.list_files),
+    "figure": (8, skills.figure),
+    "figure_times": (6, combined.figure_times),
+    "figure_sum": (12, combined.figure_sum),
+    "sum_files": (4, combined.sum_files),
+    "recall_times": (4, combined.recall_times),
+    "recall_sum": (5, combined.recall_sum),
     "then_write": (6, combined.then_write),
     "then_append": (7, combined.then_append),
     "then_remember": (8, combined.then_remember),
-    "recall_write": (2.5, combined.recall_write),
-    "read_remember": (4, combined.read_remember),
-    "copy": (4, combined.copy),
-    "ask_for": (3, combined.ask_for),
-    "delegate": (8, combined.delegate),
-    "delegate_two": (10, combined.delegate_two),
+    "recall_write": (4, combined.recall_write),
+    "read_remember": (5, combined.read_remember),
+    "copy": (5, combined.copy),
+    "ask_for": (7, combined.ask_for),
+    "delegate": (12, combined.delegate),
+    "delegate_two": (12, combined.delegate_two),
     "cannot": (9, combined.cannot),
 }
 UNSEEN_SKILLS: dict[str, tuple[float, Callable[[Draft], None]]] = {
-    "unseen": (26, skills.unseen),
-    "unseen_chain": (24, combined.unseen_chain),
-    "unseen_then": (8, combined.unseen_then),
+    "unseen": (28, skills.unseen),
+    "unseen_chain": (30, combined.unseen_chain),
+    "unseen_then": (10, combined.unseen_then),
 }
 SYSTEMS = (
     "You solve tasks with tools, one step at a time.",
@@ -154,7 +154,7 @@ def make_task(rng: random.Random, split: Split, skill: str) -> Task:
     )
 
 
-def training_tasks(seed: int) -> Iterator[Task]:
+def training_tasks(seed: int | str) -> Iterator[Task]:
     """An endless stream of training tasks over all skills."""
     rng = random.Random(f"training {seed}")
     mixture = SKILLS | UNSEEN_SKILLS

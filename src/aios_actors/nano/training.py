@@ -1,12 +1,13 @@
 """Trains the nano model: optimisers, schedule, checkpoints, export.
 
 The schedule is warm-up, constant, then linear to zero over the last part (WSD), against a budget of tokens or of
-minutes, whichever ends first, so that a run can follow the clock and can be continued from a checkpoint. Needs torch.
+minutes, whichever ends first, so that a run can follow the clock and can be continued from a checkpoint. On a GPU
+processes of their own make the batches, larger ones. Needs torch.
 """
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from aios_actors.nano.batches import Batch, training_batches
+from aios_actors.nano.batches import BATCH_TOKENS, Batch, training_batches
 from aios_actors.nano.gguf_file import write_gguf
 from aios_actors.nano.muon import Muon
 from aios_actors.nano.network import Network
@@ -28,7 +30,11 @@ from aios_actors.nano.tokenizer import merges_of, tokens_of
 class Plan(Struct, frozen=True):
     """How long and how fast to train.
 
-    `decay` is the share of the budget over which the rates fall to zero, `pool` how many rows are made at a time.
+    `decay` is the share of the budget over which the rates fall to zero, `pool` how many rows are made at a time by
+    each of `generators` processes (0: by the training process itself), `batch_tokens` a multiple of `BATCH_TOKENS`.
+
+    Predicting what the model never has to write costs a CPU as much as predicting what it writes, so only one such
+    token in `thinning` is predicted, with as many times its weight.
     """
 
     seed: int = 1
@@ -39,8 +45,11 @@ class Plan(Struct, frozen=True):
     warmup_steps: int = 40
     decay: float = 0.6
     drill_tokens: int = 800_000
-    drill_share: float = 0.08
+    drill_share: float = 0.1
     pool: int = 1536
+    batch_tokens: int = BATCH_TOKENS
+    generators: int = 0
+    thinning: int = 8
     checkpoint_minutes: float = 4.0
 
 
@@ -56,34 +65,56 @@ def drill_share_at(tokens: int, plan: Plan) -> float:
     return max(plan.drill_share, 0.4 * (1 - tokens / plan.drill_tokens))
 
 
-# Predicting what the model never has to write costs as much as predicting what it writes, so only one such token in
-# this many is predicted, with as many times its weight.
-THINNING = 8
 # The number of predicted tokens is rounded up to a multiple of this, so that matrix products have few shapes.
 ROUNDING = 512
+# Seconds between two lines of the log.
+LOG_SECONDS = 15
 
 
-def loss_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+def loss_of(network: Network, tokens: Tensor, weights: Tensor, thinning: int) -> tuple[Tensor, Tensor]:
     """The weighted loss for one batch, and the plain mean over assistant tokens (for the log)."""
-    tokens, weights = torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
     share, targets = weights[:, 1:].flatten(), tokens[:, 1:].flatten()
-    drawn = torch.rand(len(share)) < 1 / THINNING
-    share = torch.where(share == 1.0, share, share * drawn * THINNING)
-    count = min(len(share), -int(share.count_nonzero()) // ROUNDING * -ROUNDING)
-    share, kept = share.topk(count)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = network.logits(network.hidden(tokens[:, :-1]).flatten(0, 1)[kept])
-    each = functional.cross_entropy(logits.float(), targets[kept], reduction="none")
-    return (each * share).sum() / share.sum(), each.detach()[share == 1.0].mean()
+    with torch.autocast(tokens.device.type, dtype=torch.bfloat16):
+        hidden = network.hidden(tokens[:, :-1]).flatten(0, 1)
+        if thinning > 1:
+            drawn = torch.rand(len(share), device=share.device) < 1 / thinning
+            share = torch.where(share == 1.0, share, share * drawn * thinning)
+            count = min(len(share), -int(share.count_nonzero()) // ROUNDING * -ROUNDING)
+            share, kept = share.topk(count)
+            hidden, targets = hidden[kept], targets[kept]
+        logits = network.logits(hidden)
+    each = functional.cross_entropy(logits.float(), targets, reduction="none")
+    said = share == 1.0
+    return (each * share).sum() / share.sum(), (each.detach() * said).sum() / said.sum()
+
+
+class BatchStream(IterableDataset[Batch]):  # type: ignore[misc]
+    """The training batches as a data set; each process that makes batches has a stream of its own."""
+
+    def __init__(self, tokenizer: Tokenizer, plan: Plan, trained: int) -> None:
+        self.tokenizer, self.plan, self.trained = tokenizer, plan, trained
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        streams, index = (worker.num_workers, worker.id) if worker else (1, 0)
+        # A resumed run must not see again what it has seen, so the stream's seed depends on where it begins.
+        seed = f"{self.plan.seed + 1_000 * self.trained} {index}" if worker else self.plan.seed + 1_000 * self.trained
+        yield from training_batches(
+            self.tokenizer,
+            seed,
+            lambda made: drill_share_at(self.trained + made * streams, self.plan),
+            self.plan.pool,
+            self.plan.batch_tokens,
+        )
 
 
 class Trainer:
     """One training run. `save` and `resume` keep all that is needed to continue it."""
 
-    def __init__(self, tokenizer: Tokenizer, shape: Shape, plan: Plan) -> None:
+    def __init__(self, tokenizer: Tokenizer, shape: Shape, plan: Plan, device: str = "cpu") -> None:
         torch.manual_seed(plan.seed)
-        self.tokenizer, self.shape, self.plan = tokenizer, shape, plan
-        self.network = Network(shape)
+        self.tokenizer, self.shape, self.plan, self.device = tokenizer, shape, plan, device
+        self.network = Network(shape).to(device)
         matrices = [p for n, p in self.network.named_parameters() if p.ndim == 2 and not n.startswith("token_embd")]
         others = [p for n, p in self.network.named_parameters() if p.ndim == 1 or n.startswith("token_embd")]
         self.optimisers: list[torch.optim.Optimizer] = [
@@ -94,50 +125,55 @@ class Trainer:
         self.steps = 0
         self.tokens = 0
         self.seconds = 0.0
-        self.loss = float("nan")
+        # Stays on the device: reading it makes the training wait for the device.
+        self.loss = torch.tensor(float("nan"), device=device)
 
     def progress(self) -> float:
         """How much of the budget is spent, 0 to 1."""
         return max(self.tokens / self.plan.tokens, self.seconds / 60 / self.plan.minutes)
 
-    def step(self, batch: Batch) -> None:
-        """One optimisation step."""
-        started = time.monotonic()
+    def step(self, tokens: Tensor, weights: Tensor) -> None:
+        """One optimisation step on a batch."""
         factor = min(rate_at(self.progress(), self.plan.decay), (self.steps + 1) / self.plan.warmup_steps)
         for optimiser, peak in zip(self.optimisers, self.peaks, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = peak * factor
-        loss, shown = loss_of(self.network, batch)
+        self.tokens += int(weights.count_nonzero())
+        tokens, weights = (part.to(self.device, non_blocking=True) for part in (tokens, weights))
+        loss, shown = loss_of(self.network, tokens, weights, self.plan.thinning)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        value = float(shown)
-        self.loss = value if self.loss != self.loss else 0.98 * self.loss + 0.02 * value
+        self.loss = self.loss.lerp(shown, 0.02) if self.steps else shown
         self.steps += 1
-        self.tokens += int((batch[1] > 0).sum())
-        self.seconds += time.monotonic() - started
 
     def run(self, every: Callable[["Trainer"], None], log: Callable[[str], None]) -> None:
         """Trains until the budget is spent, calling `every` at each checkpoint."""
-        # A resumed run must not see again what it has seen, so the stream's seed depends on where it begins.
-        seed = self.plan.seed + 1_000 * self.tokens
         plan = self.plan
-        batches = training_batches(self.tokenizer, seed, lambda: drill_share_at(self.tokens, plan), plan.pool)
-        saved = logged = time.monotonic()
-        for batch in batches:
-            self.step(batch)
+        batches = DataLoader(
+            BatchStream(self.tokenizer, plan, self.tokens),
+            batch_size=None,
+            num_workers=plan.generators,
+            pin_memory=self.device != "cpu",
+        )
+        began, steps, spent = time.monotonic(), self.steps, self.seconds
+        saved = logged = began
+        for tokens, weights in batches:
+            self.step(tokens, weights)
             now = time.monotonic()
-            if self.steps % 25 == 0:
+            self.seconds = spent + now - began
+            if now - logged > LOG_SECONDS:
                 log(
-                    f"step {self.steps}  tokens {self.tokens / 1e6:.2f}M  loss {self.loss:.4f}  "
-                    f"spent {self.progress():.1%}  {self.tokens / self.seconds:.0f} tokens/s  {now - logged:.0f} s"
+                    f"step {self.steps}  tokens {self.tokens / 1e6:.2f}M  loss {float(self.loss):.4f}  "
+                    f"spent {self.progress():.1%}  {self.tokens / self.seconds:.0f} tokens/s  "
+                    f"{1000 * (now - began) / (self.steps - steps):.1f} ms a step"
                 )
                 logged = now
             if self.progress() >= 1:
                 break
-            if now - saved > self.plan.checkpoint_minutes * 60:
+            if now - saved > plan.checkpoint_minutes * 60:
                 every(self)
                 saved = now
         every(self)
@@ -150,7 +186,7 @@ class Trainer:
             "steps": self.steps,
             "tokens": self.tokens,
             "seconds": self.seconds,
-            "loss": self.loss,
+            "loss": float(self.loss),
         }
         partial = path.with_name(path.name + ".part")
         torch.save(state, partial)
@@ -158,12 +194,12 @@ class Trainer:
 
     def resume(self, path: Path) -> None:
         """Continues from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.network.load_state_dict(state["network"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.steps, self.tokens, self.seconds = state["steps"], state["tokens"], state["seconds"]
-        self.loss = state["loss"]
+        self.loss = torch.tensor(state["loss"], device=self.device)
 
     def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Begins with these weights, such as `read_gguf` returned, instead of random ones."""
@@ -172,7 +208,7 @@ class Trainer:
 
     def export(self, path: Path) -> None:
         """Writes the model as it is now to a GGUF file."""
-        weights = {name: tensor.float().numpy() for name, tensor in self.network.state_dict().items()}
+        weights = {name: tensor.float().cpu().numpy() for name, tensor in self.network.state_dict().items()}
         weights["rope_freqs.weight"] = np.array(self.shape.rope_divisors(), np.float32)
-        said = f"Agent traces; {self.tokens / 1e6:.1f}M tokens; seed {self.plan.seed}; loss {self.loss:.4f}."
+        said = f"Agent traces; {self.tokens / 1e6:.1f}M tokens; seed {self.plan.seed}; loss {float(self.loss):.4f}."
         write_gguf(path, self.shape, weights, tokens_of(self.tokenizer), merges_of(self.tokenizer), said)

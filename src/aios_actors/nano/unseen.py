@@ -44,7 +44,6 @@ PAIRS = (
     ("begin", "finish"),
     ("base", "other"),
     ("point_a", "point_b"),
-    ("from_place", "to_place"),
     ("first_name", "second_name"),
 )
 VERBS = listed(
