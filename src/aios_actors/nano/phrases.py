@@ -8,7 +8,7 @@ wrapped ("Please ...", "Could you ...?"), those that begin with a question word 
 import random
 import re
 
-from aios_actors.nano.templates import TEMPLATES
+from aios_actors.nano.templates import TEMPLATES, WIDER
 from aios_actors.nano.words import Split, listed, nonsense
 
 QUESTION_WORDS = listed("what what's how which who who's where where's is are do does did when why")
@@ -49,8 +49,12 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 def templates_of(skill: str, split: Split) -> tuple[str, ...]:
     """The templates of a skill that belong to `split`: of every five the last is held out."""
-    held_out = split is Split.HELD_OUT
-    return tuple(text for index, text in enumerate(TEMPLATES[skill]) if (index % 5 == 4) is held_out)
+    common = len(TEMPLATES[skill])
+    numbered = enumerate(TEMPLATES[skill] + WIDER[skill])
+    if split is Split.TRAIN:
+        return tuple(text for index, text in numbered if index % 5 != 4)
+    wider = split is Split.WIDER
+    return tuple(text for index, text in numbered if index % 5 == 4 and (index >= common) is wider)
 
 
 def expand(rng: random.Random, template: str) -> str:

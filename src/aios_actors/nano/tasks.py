@@ -163,8 +163,11 @@ def training_tasks(seed: int | str) -> Iterator[Task]:
         yield make_task(rng, Split.TRAIN, rng.choices(names, weights)[0])
 
 
-def held_out_tasks(seed: int, n: int, unseen_tools: bool) -> list[Task]:
-    """`n` held-out tasks, evenly over the skills: those of the built-in tools, or those of made-up tools."""
-    rng = random.Random(f"held out {seed} {unseen_tools}")
+def held_out_tasks(seed: int, n: int, unseen_tools: bool, split: Split = Split.HELD_OUT) -> list[Task]:
+    """`n` held-out tasks, evenly over the skills: those of the built-in tools, or those of made-up tools.
+
+    `split` is one of those that training does not touch.
+    """
+    rng = random.Random(f"{split.value.replace('_', ' ')} {seed} {unseen_tools}")
     names = list(UNSEEN_SKILLS if unseen_tools else SKILLS)
-    return [make_task(rng, Split.HELD_OUT, names[index % len(names)]) for index in range(n)]
+    return [make_task(rng, split, names[index % len(names)]) for index in range(n)]

@@ -81,10 +81,17 @@ EXTENSIONS = ("txt", "txt", "txt", "txt", "md", "csv", "log", "dat")
 
 
 class Split(Enum):
-    """Which of the two disjoint pools a draw comes from."""
+    """Which of the disjoint pools a draw comes from."""
 
     TRAIN = "train"
     HELD_OUT = "held_out"
+    WIDER = "wider"
+    """Held-out names too, in tasks that are worded in less usual ways."""
+
+    @property
+    def names(self) -> "Split":
+        """The pool that its names, numbers and paths come from."""
+        return Split.TRAIN if self is Split.TRAIN else Split.HELD_OUT
 
 
 def split_of(text: str) -> Split:
@@ -101,7 +108,7 @@ def _draw(rng: random.Random, split: Split, make: Callable[[], str]) -> str:
     """Draws from `make` until the text belongs to `split`."""
     while True:
         text = make()
-        if split_of(text) is split:
+        if split_of(text) is split.names:
             return text
 
 
@@ -118,9 +125,9 @@ def nonsense(rng: random.Random, split: Split, syllables: tuple[int, ...] = (2, 
             parts[0] = parts[0].lstrip("bcdfghjklmnpqrstvwxz")
         word = "".join(parts)
         reserved = any(is_reserved_syllable(part) for part in parts)
-        if len(word) < 4 or word.startswith(SPACED_WORDS) or reserved is not (split is Split.HELD_OUT):
+        if len(word) < 4 or word.startswith(SPACED_WORDS) or reserved is not (split is not Split.TRAIN):
             continue
-        if split_of(word) is split:
+        if split_of(word) is split.names:
             return word
 
 
@@ -156,7 +163,7 @@ def number(rng: random.Random, split: Split, digits: tuple[int, ...] = (1, 2, 2,
         if len(text) == 1:
             if split is Split.TRAIN:
                 return text
-        elif split_of(text) is split:
+        elif split_of(text) is split.names:
             return text
 
 
