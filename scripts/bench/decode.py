@@ -175,6 +175,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
     mine, info = anyio.run(ours, spec, sizes)
     rows = [Row(f"decode, {width} at once: aios_actors", rate, "tokens/s") for width, rate in mine.decode.items()]
     rows.append(Row(f"prefill of {sizes.prefill}: aios_actors", mine.prefill, "tokens/s"))
+    if options.gpu_layers:
+        chosen, _ = anyio.run(ours, replace(spec, device_sampling=True), sizes)
+        name = "tokens chosen on the device"
+        rows += [Row(f"decode, {width} at once, {name}", rate, "tokens/s") for width, rate in chosen.decode.items()]
     program = options.batched_bench or llama_tools.binary("llama-batched-bench")
     if program is None:
         print("llama-batched-bench: skipped, build it with scripts.bench.llama_tools", file=sys.stderr)

@@ -84,7 +84,7 @@ class Bench:
                 idle.tokenize,
             )
             vocabulary = Vocabulary(idle.info.vocabulary, idle.info.eog_tokens)
-            async with self._worker(512) as worker:
+            async with self._worker(2 * self._probes.prefill) as worker:
                 rates = await best_rates(worker, vocabulary, self._probes.prefill, self._probes.decode)
             self.rows += [
                 Row(f"{OURS}: prefill, at best", rates.prefill, "tokens/s"),
