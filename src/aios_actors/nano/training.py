@@ -97,11 +97,10 @@ class BatchStream(IterableDataset[Batch]):  # type: ignore[misc]
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         streams, index = (worker.num_workers, worker.id) if worker else (1, 0)
-        # A resumed run must not see again what it has seen, so the stream's seed depends on where it begins.
-        seed = f"{self.plan.seed + 1_000 * self.trained} {index}" if worker else self.plan.seed + 1_000 * self.trained
         yield from training_batches(
             self.tokenizer,
-            seed,
+            # A resumed run must not see again what it has seen, so the stream's seed depends on where it begins.
+            f"{self.plan.seed} from {self.trained}, stream {index}",
             lambda made: drill_share_at(self.trained + made * streams, self.plan),
             self.plan.pool,
             self.plan.batch_tokens,
