@@ -84,3 +84,10 @@ async def test_only_the_nodes_own_user_can_connect(tmp_path: Path) -> None:
         assert address.pid == os.getpid()
         assert stat.S_IMODE(os.stat(address.socket).st_mode) == 0o600
         assert stat.S_IMODE(os.stat(Path(address.socket).parent).st_mode) == 0o700
+
+
+async def test_an_error_of_the_node_comes_out_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such run"):
+        async with control(Recorder(), tmp_path):
+            raise NotFound("no such run")
+    assert not list(tmp_path.iterdir())

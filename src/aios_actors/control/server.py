@@ -48,13 +48,19 @@ async def control(node: Steered, data: Path) -> AsyncIterator[None]:
     """Takes orders for `node` while it is entered; `data`, the node's folder, has the address meanwhile."""
     folder = tempfile.mkdtemp(prefix="aios-control-")
     address = data / ADDRESS_FILE
+    failure: Exception | None = None
     try:
         listener = await anyio.create_unix_listener(f"{folder}/socket", mode=0o600)
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, lambda stream: _serve(node, stream))
             address.write_bytes(msgspec.json.encode(Address(os.getpid(), f"{folder}/socket")))
-            yield
+            try:
+                yield
+            except Exception as error:
+                failure = error
             group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure  # as it was: out of the task group it would come in an ExceptionGroup
     finally:
         address.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
