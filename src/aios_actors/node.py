@@ -69,8 +69,8 @@ class Node:
     async def __aenter__(self) -> Self:
         """Starts the node. Raises ModelUnavailable if a worker cannot serve its model."""
         self._data.mkdir(parents=True, exist_ok=True)
-        self._process.enter_context(rare_full_collections())
         self._sockets = Path(tempfile.mkdtemp(prefix="aios-"))
+        self._process.enter_context(rare_full_collections())
         try:
             await self._start()
         except BaseException:

@@ -76,13 +76,7 @@ class Bench:
     async def run(self) -> None:
         """Our engine and all others, fleet by fleet."""
         async with running_worker(self._spec(context=512, sequences=1)) as idle:
-            setup = Setup(
-                self._model,
-                self._threads,
-                self._options.gpu_layers,
-                idle.info,
-                idle.tokenize,
-            )
+            setup = Setup(self._model, self._threads, self._options.gpu_layers, idle.info, idle.tokenize)
             vocabulary = Vocabulary(idle.info.vocabulary, idle.info.eog_tokens)
             async with self._worker(2 * self._probes.prefill) as worker:
                 rates = await best_rates(worker, vocabulary, self._probes.prefill, self._probes.decode)

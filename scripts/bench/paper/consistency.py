@@ -107,7 +107,8 @@ async def run(options: Options) -> Findings:
     findings = Findings()
     async with running_worker(replace(spec, sequences=1)) as worker:
         options.say("consistency: without switches")
-        wanted = [await _apart(worker, each) for each in wanted]
+        vocabulary = Vocabulary(worker.info.vocabulary, worker.info.eog_tokens)
+        wanted = [await _apart(worker, vocabulary, each) for each in wanted]
         reference = {each.number: await _whole(worker, each) for each in wanted}
     bars: list[tuple[float | str, float]] = []
     for mode in MODES:
@@ -123,9 +124,8 @@ async def run(options: Options) -> Findings:
     return findings
 
 
-async def _apart(worker: WorkerEndpoint, each: Generation) -> Generation:
+async def _apart(worker: WorkerEndpoint, vocabulary: Vocabulary, each: Generation) -> Generation:
     """The generation with a prompt whose first token no other one's has."""
-    vocabulary = Vocabulary(worker.info.vocabulary, worker.info.eog_tokens)
     return each._replace(prompt=TokenPrompt((vocabulary.nth(each.number), *await worker.tokenize(each.prompt))))
 
 

@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from aios_actors.cli.report import run_totals
 from aios_actors.cli.run import CANNOT_START
 from aios_actors.config.structs import NodeConfig
 from aios_actors.control import Kill, NoNode, OrderRefused, Pause, Ps, Resume, SetPolicy, order
@@ -86,8 +87,7 @@ def show(state: NodeState, console: Console) -> None:
     console.print(_models(state.models))
     agents = sorted(state.agents, key=lambda each: (_WORKING_FIRST.get(each.state, 9), each.agent))
     console.print(_agents(agents))
-    used = state.run
-    console.print(f"run: {used.tokens} tokens, {used.tool_calls} tool calls, {used.agents} agents made")
+    console.print(run_totals(state.run))
 
 
 def _models(models: tuple[ModelState, ...]) -> Table:

@@ -12,7 +12,7 @@ from typing import Protocol, TextIO
 import msgspec
 
 from aios_actors.observe.events import TaskEvent, TaskResult
-from aios_actors.observe.state import NodeState
+from aios_actors.observe.state import NodeState, RunTotals
 
 _INDENT = " " * 4
 _MOST_AGENTS = 12
@@ -159,9 +159,13 @@ def totals(state: NodeState) -> str:
             mean = done.waiting_s / max(done.calls, 1)
             ended = f"{count(done.calls, 'LLM call')}, mean wait {mean:.2f} s, {count(done.preemptions, 'preemption')}"
             lines.append(f"{model.model}, {done.policy}: {ended}")
-    run = state.run
-    lines.append(f"run: {run.tokens} tokens, {count(run.tool_calls, 'tool call')}, {count(run.agents, 'agent')} made")
+    lines.append(run_totals(state.run))
     return "\n".join(["used:", *(_INDENT + line for line in lines)])
+
+
+def run_totals(run: RunTotals) -> str:
+    """What the tasks of the config have used, with all that they caused, in a line."""
+    return f"run: {run.tokens} tokens, {count(run.tool_calls, 'tool call')}, {count(run.agents, 'agent')} made"
 
 
 def summarize(results: Sequence[TaskResult], seconds: float) -> str:
