@@ -62,7 +62,10 @@ async def prefill_rate(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int) 
 async def decode_rate(endpoint: Endpoint, vocabulary: Vocabulary, width: int, prompt: int, out: int) -> float:
     """Tokens a second of `width` generations after prompts of `prompt` tokens, while all of them decode."""
     prompts = [vocabulary.draw(prompt, "decode", width, n) for n in range(width)]
-    answers = await gather(endpoint, [Request(f"decode-{width}-{n}", each, out) for n, each in enumerate(prompts)])
+    requests = [Request(f"decode-{width}-{n}", each, out) for n, each in enumerate(prompts)]
+    # Prompts are computed before: else the first generations may be over when the last ones begin.
+    await gather(endpoint, [Request(each.agent, each.tokens, 1) for each in requests])
+    answers = await gather(endpoint, requests)
     first, last = max(each.stamps[0] for each in answers), min(each.stamps[-1] for each in answers)
     # A piece may hold several tokens; only the share of them that came in the window counts.
     tokens = sum(len(each.tokens) * _share(each.stamps, first, last) for each in answers)

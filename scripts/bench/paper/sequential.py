@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from aios_actors.engine.worker import wait_without_spinning
+from aios_actors.engine.worker import spin_briefly
 from scripts.bench.paper.agents import Call, Follower, Script, question
 from scripts.bench.paper.nodes import Ended, Kind, NodeRun
 from scripts.bench.paper.options import Options
@@ -25,7 +25,7 @@ async def run_sequentially(options: Options, kinds: Sequence[Kind], *, overlap: 
         overlap: whether an agent may have its turn while another one waits for its tool; without, agents run one after
             the other, each from its beginning to its end.
     """
-    wait_without_spinning()  # as our worker does; it makes a difference on a machine that is not idle
+    spin_briefly()  # as our worker does
     import llama_cpp
 
     llama = llama_cpp.Llama(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from aios_actors.config.structs import ModelConfig, WorkerConfig
 from aios_actors.engine.gguf import GgufHeader, NotGguf, read_header
+from aios_actors.engine.width import cpu_sequences
 
-CPU_SEQUENCES = 8
 LONGEST_DEFAULT_CONTEXT = 8192
 # What a process needs beside weights and KV cache: the interpreter, and the compute buffers of a 512-token batch.
 PROCESS_BYTES = 200 << 20
@@ -105,9 +105,13 @@ def _context(header: GgufHeader, model: ModelConfig) -> int:
     return model.context or min(header.context_length or LONGEST_DEFAULT_CONTEXT, LONGEST_DEFAULT_CONTEXT)
 
 
+def _sequences(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> int:
+    return worker.sequences or cpu_sequences(header.kv_bytes(_context(header, model), 1))
+
+
 def _cells(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> int:
     """Tokens that the KV cache of one worker holds."""
-    full = _context(header, model) * (worker.sequences or CPU_SEQUENCES)
+    full = _context(header, model) * _sequences(header, model, worker)
     return min(worker.cells or full, full)
 
 
@@ -116,7 +120,7 @@ def _cache_bytes(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -
 
 
 def _too_large(header: GgufHeader, model: ModelConfig, worker: WorkerConfig, needed: int, fixed: int, left: int) -> str:
-    sequences, cells = worker.sequences or CPU_SEQUENCES, _cells(header, model, worker)
+    sequences, cells = _sequences(header, model, worker), _cells(header, model, worker)
     shared = cells < _context(header, model) * sequences
     per_cell = worker.count * header.kv_bytes(1, 1, worker.kv_type, worker.kv_type)
     fitting = max(left - fixed, 0) // max(per_cell, 1)

@@ -17,6 +17,7 @@ import llama_cpp._ggml as ggml
 
 from aios_actors.engine.lookup import LONGEST_DRAFT
 from aios_actors.engine.spec import WorkerSpec
+from aios_actors.engine.width import GPU_SEQUENCES, cpu_sequences
 
 KV_TYPES: dict[str, int] = {
     "f32": llama_cpp.GGML_TYPE_F32,
@@ -89,7 +90,7 @@ def model_params(spec: WorkerSpec, progress: Any) -> tuple[llama_cpp.llama_model
 def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_params:
     """Context parameters for the model at `pointer`, every `auto` resolved; `n_ctx` counts all sequences' cells."""
     gpu = uses_gpu(spec)
-    sequences = spec.sequences or (32 if gpu else 8)
+    sequences = spec.sequences or default_sequences(spec, pointer)
     full = _longest(spec, pointer) * sequences
     if spec.cells and spec.kv_unified is False:
         raise SpecError("cells needs a unified KV cache, whose cells all sequences share: leave kv_unified away")
@@ -117,6 +118,14 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     return params
 
 
+def default_sequences(spec: WorkerSpec, pointer: Any) -> int:
+    """How many sequences the context has if nobody says."""
+    if uses_gpu(spec):
+        return GPU_SEQUENCES
+    cells = llama_cpp.llama_model_n_layer(pointer) * _longest(spec, pointer)
+    return cpu_sequences(4 * cells * llama_cpp.llama_model_n_head_kv(pointer) * _head_width(pointer))
+
+
 def context_length(spec: WorkerSpec, pointer: Any) -> int:
     """The tokens that one sequence may have."""
     longest = _longest(spec, pointer)
@@ -139,13 +148,16 @@ def kv_types(spec: WorkerSpec, pointer: Any) -> tuple[str, str]:
     element. With q8_0 keys and bf16 values a step of 8 sequences took 3.7 instead of 12.5 ms (3M parameters, context
     300) and 77 instead of 95 ms (135M, context 500) on a CPU with AVX-512 BF16.
     """
-    width = llama_cpp.llama_model_n_embd(pointer) // max(llama_cpp.llama_model_n_head(pointer), 1)
-    fast = not uses_gpu(spec) and width % 32 == 0 and b"AVX512_BF16 = 1" in llama_cpp.llama_print_system_info()
+    fast = not uses_gpu(spec) and _head_width(pointer) % 32 == 0 and b"AVX512_BF16 = 1" in llama_cpp.llama_print_system_info()
     automatic = ("q8_0", "bf16") if fast else ("f16", "f16")
     return (
         automatic[0] if spec.kv_type_k == "auto" else spec.kv_type_k,
         automatic[1] if spec.kv_type_v == "auto" else spec.kv_type_v,
     )
+
+
+def _head_width(pointer: Any) -> int:
+    return int(llama_cpp.llama_model_n_embd(pointer) // max(llama_cpp.llama_model_n_head(pointer), 1))
 
 
 def _devices(names: str) -> Any | None:
