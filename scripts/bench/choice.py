@@ -9,9 +9,6 @@ from aios_actors.models import resolve
 from scripts.bench.make_model import SHAPES, model_file
 
 ALL_LAYERS = 999
-PASSIVE = {"OMP_WAIT_POLICY": "passive"}
-"""Threads sleep at barriers, as those of our workers do. llama.cpp's tools let them spin unless told otherwise, which
-is faster on an idle machine and far slower on a busy one; where it matters they are tried both ways."""
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,9 +25,10 @@ from msgspec.structs import replace
 from aios_actors.engine.batch import Batch
 from aios_actors.engine.model import Model, load
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
+from aios_actors.engine.worker import SPINS
 from aios_actors.observe.logs import configure_logs
 from scripts.bench import llama_tools
-from scripts.bench.choice import PASSIVE, add_engine_arguments, chosen_model, chosen_threads, llama_cpp_flags
+from scripts.bench.choice import add_engine_arguments, chosen_model, chosen_threads, llama_cpp_flags
 from scripts.bench.fleet.load import Vocabulary
 from scripts.bench.fleet.ours import running_worker
 from scripts.bench.fleet.probes import decode_rate, prefill_rate
@@ -82,7 +83,7 @@ def settings(info: ModelInfo) -> dict[str, Setting]:
         "unified": Setting(["-fa", "off", "-kvu"]),
         "unified, flash attention": Setting(["-fa", "on", "-kvu"]),
         "split, our types of KV": Setting(["-fa", "off", *own]),
-        "split, our types of KV, passive": Setting(["-fa", "off", *own], PASSIVE),
+        "split, our types of KV and spinning": Setting(["-fa", "off", *own], SPINS),
         "unified, our types of KV": Setting(["-fa", "off", "-kvu", *own]),
     }
 

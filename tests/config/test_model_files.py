@@ -22,7 +22,9 @@ def test_what_fits_exactly_is_no_problem(project: Project) -> None:
     assert problems(path, [WorkerConfig(model="m")], needed) == []
     ((name, message),) = problems(path, [WorkerConfig(model="m")], needed - 1)
     assert name == "m"
-    assert message.startswith("1024 tokens for each of 16 sequences need 0.3 GiB with the weights, and 0.3 GiB are free")
+    assert message.startswith(
+        "1024 tokens for each of 16 sequences need 0.3 GiB with the weights, and 0.3 GiB are free"
+    )
     assert "use a context of at most 768" in message
 
 

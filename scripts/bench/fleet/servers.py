@@ -3,7 +3,8 @@
 Each runs on a free port of this machine, with the same weights, threads and total KV cache as our engine, and is ended
 with its context. llama-server keeps its own defaults (continuous batching, prompt cache in host memory) and is tried
 with its default slots, with a slot for each agent, and with those in one unified cache, each with flash attention on
-and off, and once with the types of KV that our engine uses, so that nobody wins by a switch that users could turn.
+and off, once with the types of KV that our engine uses, and some with threads that spin as briefly as ours, so that
+nobody wins by a switch that users could turn.
 """
 
 import contextlib
@@ -21,7 +22,8 @@ from anyio.abc import Process
 from msgspec import Struct
 
 from aios_actors.engine.spec import ModelInfo
-from scripts.bench.choice import PASSIVE, llama_cpp_flags
+from aios_actors.engine.worker import SPINS
+from scripts.bench.choice import llama_cpp_flags
 from scripts.bench.fleet.endpoint import Endpoint, EndpointError, Request, Side
 from scripts.bench.fleet.http_endpoint import HttpEndpoint, Tokenize
 from scripts.bench.fleet.load import Fleet
@@ -65,8 +67,8 @@ def llama_server_sides(program: Path, setup: Setup, fleet: Fleet, wanted: Sequen
     ours = ["-ctk", setup.info.kv_type_k, "-ctv", setup.info.kv_type_v]
     settings["np-fa-off-our-kv"] = ["-fa", "off", "-np", slots, *ours]
     for name in ("default-fa-on", "np-fa-off", "np-fa-off-our-kv"):
-        settings[f"{name}-passive"] = settings[name]
-        environment[f"{name}-passive"] = PASSIVE
+        settings[f"{name}-brief"] = settings[name]
+        environment[f"{name}-brief"] = SPINS
     common = llama_cpp_flags(setup.model, setup.threads, setup.gpu_layers)
     for name, options in settings.items():
         if not wanted or name in wanted:

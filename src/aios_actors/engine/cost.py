@@ -1,10 +1,10 @@
 """What steps and KV transfers cost on this machine, fitted while running, and what follows from it.
 
 Contract: `observe_step` and `observe_transfer` take measurements; everything else predicts from them. A step's seconds
-are a + b x tokens + c x cells scanned + d x outputs, by least squares of the relative errors, so that a step that was
-slow because the machine was busy weighs little. The measurements kept are the last few for each power of two of tokens,
-with and without prefill, so a long stretch of one kind does not make it forget what the other costs. Rates of transfers
-are medians of the last few. What was never measured counts as free, so that it gets tried.
+are a x passes + b x tokens + c x cells scanned + d x outputs, by least squares of the relative errors, so that a step
+that was slow because the machine was busy weighs little. The measurements kept are the last few for each power of two
+of tokens, with and without prefill, so a long stretch of one kind does not make it forget what the other costs. Rates
+of transfers are medians of the last few. What was never measured counts as free, so that it gets tried.
 """
 
 from __future__ import annotations
@@ -33,14 +33,20 @@ _FADING = 0.9
 
 
 class Work(Struct, frozen=True):
-    """What a batch asks of the model: tokens, KV cells that they attend to all together, rows of logits."""
+    """What a batch asks of the model.
+
+    That is tokens, KV cells that they attend to all together, rows of logits, and passes through all layers.
+    """
 
     tokens: int = 0
     cells: float = 0.0
     outputs: int = 0
+    passes: int = 1
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.tokens + other.tokens, self.cells + other.cells, self.outputs + other.outputs)
+        """Both in one batch, in as many passes as the one that takes more."""
+        passes = max(self.passes, other.passes)
+        return Work(self.tokens + other.tokens, self.cells + other.cells, self.outputs + other.outputs, passes)
 
     @classmethod
     def span(cls, start: int, tokens: int, outputs: int = 0) -> Work:
@@ -87,18 +93,25 @@ class CostModel:
         work = Work.span(start, end - start)
         return float(fitted[1] * work.tokens + fitted[2] * work.cells)
 
-    def prefill_budget(self, decoding: Work, start: int) -> int:
-        """Tokens of prefill, from position `start` on, that may join the work of the decoders.
+    def prefill_budget(self, decoding: Work, start: int, passes: int = 0) -> int:
+        """Tokens of prefill that may join the work of the decoders.
 
         At most half as much again as the largest batch seen lately: further the fit is not trusted.
+
+        Args:
+            decoding: what the decoders compute.
+            start: position of the first of those tokens.
+            passes: how many more passes they take.
         """
         alone, fitted = self.step_s(decoding), self._coefficients()
         if alone is None or fitted is None:
             return _FIRST_BUDGET
         # Solves token x n + cell x (start x n + n^2 / 2) = seconds for n.
-        token, cell, seconds = fitted[1] + fitted[2] * start, fitted[2], alone * _STRETCH
+        token, cell, seconds = fitted[1] + fitted[2] * start, fitted[2], alone * _STRETCH - fitted[0] * passes
         if token + cell <= 0.0:
             return _FIRST_BUDGET
+        if seconds <= 0.0:
+            return _SMALLEST_BUDGET
         tokens = 2.0 * seconds / (token + math.sqrt(token * token + 2.0 * cell * seconds))
         seen = max(work.tokens for work, _ in self._steps[max(self._steps)])
         return max(_SMALLEST_BUDGET, min(int(tokens), int(_GROWTH * seen)))
@@ -127,7 +140,7 @@ class CostModel:
 
 
 def _row(work: Work) -> npt.NDArray[np.float64]:
-    return np.array((1.0, work.tokens, work.cells, work.outputs))
+    return np.array((work.passes, work.tokens, work.cells, work.outputs))
 
 
 def _fit(samples: list[tuple[Work, float]]) -> npt.NDArray[np.float64]:

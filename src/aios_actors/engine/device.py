@@ -148,7 +148,11 @@ def kv_types(spec: WorkerSpec, pointer: Any) -> tuple[str, str]:
     element. With q8_0 keys and bf16 values a step of 8 sequences took 3.7 instead of 12.5 ms (3M parameters, context
     300) and 77 instead of 95 ms (135M, context 500) on a CPU with AVX-512 BF16.
     """
-    fast = not uses_gpu(spec) and _head_width(pointer) % 32 == 0 and b"AVX512_BF16 = 1" in llama_cpp.llama_print_system_info()
+    fast = (
+        not uses_gpu(spec)
+        and _head_width(pointer) % 32 == 0
+        and b"AVX512_BF16 = 1" in llama_cpp.llama_print_system_info()
+    )
     automatic = ("q8_0", "bf16") if fast else ("f16", "f16")
     return (
         automatic[0] if spec.kv_type_k == "auto" else spec.kv_type_k,

@@ -212,6 +212,11 @@ class KvCache:
         self._copied_to.clear()
 
     @property
+    def split(self) -> bool:
+        """Whether each slot has a stream of cells of its own."""
+        return self._pool is None
+
+    @property
     def resident(self) -> int:
         """Cells that hold tokens."""
         return sum(s.length for s in self.slots) if self._pool is None else self._pool.capacity - self._pool.free
