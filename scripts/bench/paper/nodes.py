@@ -81,7 +81,13 @@ class NodeRun:
 
 
 async def run_on_node(
-    options: Options, kinds: Sequence[Kind], *, policy: str = "fifo", places: int = 0, scheduler: Mapping[str, Any] = {}
+    options: Options,
+    kinds: Sequence[Kind],
+    *,
+    policy: str = "fifo",
+    places: int = 0,
+    workers: int = 1,
+    scheduler: Mapping[str, Any] = {},
 ) -> NodeRun:
     """Lets all agents start together on a fresh node.
 
@@ -89,7 +95,8 @@ async def run_on_node(
         options: model and threads.
         kinds: the agents.
         policy: by which the scheduler chooses.
-        places: sequences of the one worker; 0 lets the engine choose.
+        places: sequences of a worker; 0 lets the engine choose.
+        workers: how many processes run the model.
         scheduler: other fields of the scheduler's config.
     """
     agents = {
@@ -101,7 +108,7 @@ async def run_on_node(
     scripts = [(kind.name, script) for kind in kinds for script in kind.scripts]
     config = Config(
         models={MODEL: ModelConfig(path=str(options.model))},
-        workers=(WorkerConfig(model=MODEL, sequences=places, threads=options.threads, speculate="off"),),
+        workers=(WorkerConfig(model=MODEL, count=workers, sequences=places, threads=options.threads, speculate="off"),),
         scheduler=msgspec.convert({"policy": policy, **scheduler}, SchedulerConfig),
         agents=agents,
         tasks=tuple(TaskConfig(agent=name, input=msgspec.json.encode(script).decode()) for name, script in scripts),

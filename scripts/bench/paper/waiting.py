@@ -1,8 +1,9 @@
 """Waiting, turnaround and time to first token under each policy, and without the kernel (the paper's second question).
 
 Three loads. `kinds`: agents of three kinds arrive together; also one after the other, on one `Llama`. `heavy tail`:
-agents whose work differs a hundredfold; beside the policies an oracle that knows each one's length and runs the
-shortest first. `background`: interactive agents ask now and then while batch agents keep the model busy.
+agents whose work differs two hundredfold arrive one by one, as fast as the engine can just keep up with; beside the
+policies an oracle that knows each one's length and runs the shortest first. `background`: interactive agents ask now
+and then while batch agents keep the model busy.
 """
 
 import random
@@ -20,6 +21,7 @@ from scripts.bench.report import Row
 PLACES = 4
 SLICE = 32
 PARETO_SHAPE = 0.9
+LOAD = 0.85
 SEQUENTIAL, ORACLE = "one after the other", "oracle"
 SHORTER_WANTED, NEAR_ORACLE_WANTED, INTERACTIVE_WANTED = 2.0, 1.2, 5.0
 
@@ -59,16 +61,23 @@ async def _kinds(options: Options) -> Findings:
     return Findings(rows, list(figures("kinds", runs)))
 
 
-def heavy_tail(count: int, *, seed: int = 1) -> list[Script]:
-    """Agents whose tokens are the quantiles of a Pareto law from 8 to 800, in shuffled order, in one to four turns."""
-    draw = random.Random(seed)
-    totals = [min(int(8 * (1 - (rank + 0.5) / count) ** (-1 / PARETO_SHAPE)), 800) for rank in range(count)]
+def heavy_tail(count: int, every_s: float, *, seed: int = 1) -> list[Script]:
+    """Agents whose tokens are the quantiles of a Pareto law from 8 to 1,600, in shuffled order, in one to four turns.
+
+    Args:
+        count: how many agents.
+        every_s: mean seconds between two arrivals (a Poisson process); 0: all arrive together.
+        seed: decides the order, the turns and the arrivals.
+    """
+    draw, arrivals, now = random.Random(seed), random.Random(seed), 0.0
+    totals = [min(int(8 * (1 - (rank + 0.5) / count) ** (-1 / PARETO_SHAPE)), 1600) for rank in range(count)]
     draw.shuffle(totals)
     scripts = []
     for number, total in enumerate(totals):
         turns = draw.randint(1, min(4, total // 8))
         lane = tuple(Turn(8, total // turns, pause_s=0.02 if index else 0.0) for index in range(turns))
-        scripts.append(Script((lane,), seed=number))
+        scripts.append(Script((lane,), now, number))
+        now += every_s * arrivals.expovariate(1.0)
     return scripts
 
 
@@ -83,7 +92,10 @@ def ranked(scripts: Sequence[Script]) -> list[Kind]:
 
 
 async def _heavy_tail(options: Options) -> Findings:
-    scripts = heavy_tail(12 if options.quick else 96)
+    count = 12 if options.quick else 192
+    options.say("waiting, heavy tail: how fast the engine is")
+    together = await run_on_node(options, [Kind("agent", tuple(heavy_tail(count, 0.0)))], places=PLACES)
+    scripts = heavy_tail(count, together.wall_s / count / LOAD)
     runs = await _policies(options, "heavy tail", [Kind("agent", tuple(scripts))])
     options.say(f"waiting, heavy tail: {ORACLE}")
     # No call ever waits long enough to make up for a level: the order is that of the lengths alone.

@@ -139,15 +139,22 @@ def test_shares_are_by_weight_until_the_first_agent_has_all_its_answers() -> Non
 
 
 def test_a_heavy_tail_has_many_short_agents_and_a_few_long_ones() -> None:
-    scripts = heavy_tail(96)
+    scripts = heavy_tail(192, 0.0)
     sizes = sorted(script.out for script in scripts)
-    assert scripts == heavy_tail(96)
-    assert sizes[48] < 32
-    assert 400 < sizes[-1] <= 800
+    assert scripts == heavy_tail(192, 0.0)
+    assert sizes[96] < 32
+    assert 1000 < sizes[-1] <= 1600
+    assert {script.delay_s for script in scripts} == {0.0}
+
+
+def test_the_agents_of_a_heavy_tail_arrive_in_the_time_that_was_asked_for() -> None:
+    arrivals = [script.delay_s for script in heavy_tail(192, 0.05)]
+    assert arrivals == sorted(arrivals)
+    assert 0.8 < arrivals[-1] / (191 * 0.05) < 1.2
 
 
 def test_the_oracle_puts_the_shortest_agent_first_within_the_range_of_priorities() -> None:
-    scripts = heavy_tail(96)
+    scripts = heavy_tail(192, 0.0)
     kinds = ranked(scripts)
     by_priority = sorted(kinds, key=lambda kind: -kind.settings["priority"])
     lengths = [kind.scripts[0].out for kind in by_priority]
