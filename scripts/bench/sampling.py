@@ -17,10 +17,9 @@ import numpy as np
 import structlog
 
 from aios_actors.engine.batch import Batch
-from aios_actors.engine.device import usable_cpus
 from aios_actors.engine.messages import Sampling
 from aios_actors.engine.model import load
-from aios_actors.engine.sampling import Pool, Row
+from aios_actors.engine.sampling import Row, sample
 from aios_actors.engine.spec import WorkerSpec
 from scripts.bench.report import Row as Figure
 from scripts.bench.report import add_arguments, report
@@ -43,14 +42,14 @@ def median(seconds: Callable[[], float], repeat: int) -> float:
     return float(np.median([seconds() for _ in range(repeat)]))
 
 
-def sampling_seconds(pool: Pool, sampling: Sampling) -> float:
+def sampling_seconds(sampling: Sampling) -> float:
     """One call for all sequences."""
     random = np.random.default_rng(0)
     logits = (random.normal(size=(SEQUENCES, VOCABULARY)) * 2.5).astype(np.float32)
     logits[np.arange(SEQUENCES), random.integers(0, VOCABULARY, SEQUENCES)] += 20.0
     rows = [Row(sampling, range(HISTORY), i) for i in range(SEQUENCES)]
     began = time.perf_counter()
-    pool.sample(list(logits), rows)
+    sample(logits, rows)
     return time.perf_counter() - began
 
 
@@ -83,9 +82,9 @@ def main() -> None:
     options = parser.parse_args()
     repeat = 10 if options.quick else 50
     step = step_seconds(options.model, options.gpu_layers, repeat) if options.model else None
-    rows, pool = [], Pool(usable_cpus())
+    rows = []
     for name, sampling in KINDS.items():
-        seconds = median(lambda sampling=sampling: sampling_seconds(pool, sampling), repeat)  # type: ignore[misc]
+        seconds = median(lambda sampling=sampling: sampling_seconds(sampling), repeat)  # type: ignore[misc]
         rows.append(Figure(f"{name}, {SEQUENCES} x {VOCABULARY:,}", 1e3 * seconds, "ms"))
         if step is not None:
             share = seconds / step

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aios_actors.engine.distribution import draw, likeliest
 from aios_actors.engine.messages import Sampling
-from aios_actors.engine.sampling import Pool, Row, sample, uniform, unpack_mask
+from aios_actors.engine.sampling import Row, sample, uniform, unpack_mask
 
 VOCABULARY = 70
 MANY = 5003  # more than one block of each kind, and no multiple of any
@@ -195,12 +195,3 @@ def test_a_row_without_an_allowed_token_says_so_and_the_others_are_served() -> N
 def test_logits_that_are_no_numbers_choose_nothing(temperature: float) -> None:
     logits = np.full((1, 5), np.nan, np.float32)
     assert sample(logits, [Row(Sampling(temperature=temperature), (), 0)])[0].token == -1
-
-
-def test_threads_choose_what_one_thread_chooses() -> None:
-    random = np.random.default_rng(3)
-    logits = list((random.normal(size=(9, 200_000)) * 3).astype(np.float32))
-    kinds = [Sampling(), Sampling(temperature=0.8), Sampling(temperature=1.0, top_p=0.9, seed=5)]
-    rows = [Row(kinds[i % 3], (), i) for i in range(9)]
-    alone = sample([row.copy() for row in logits], rows)
-    assert Pool(3).sample(logits, rows) == alone

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from aios_actors.engine.model import Model
 from aios_actors.engine.plan import Chunk
-from aios_actors.engine.sampling import Choice, Pool
+from aios_actors.engine.sampling import Choice, sample
 
 
-def choose(model: Model, pool: Pool, rows: int, chunks: list[Chunk], clock: Callable[[], float]) -> list[int]:
+def choose(model: Model, rows: int, chunks: list[Chunk], clock: Callable[[], float]) -> list[int]:
     """Choose tokens for complete chunks of a batch with `rows` rows of logits; how much of each draft was right."""
     before = [len(chunk.sequence.tokens) for chunk in chunks]
     logits = None if all(c.sequence.on_device for c in chunks) else model.logits(rows)
@@ -26,7 +26,7 @@ def choose(model: Model, pool: Pool, rows: int, chunks: list[Chunk], clock: Call
         choices = {n: Choice(model.sampled(chunks[n].place + done)) for n, done in device}
         if logits is not None and host:
             views = [logits[chunks[n].row + done] for n, done in host]
-            sampled = pool.sample(views, [chunks[n].sequence.row() for n, _ in host])
+            sampled = sample(views, [chunks[n].sequence.row() for n, _ in host])
             choices |= {n: choice for (n, _), choice in zip(host, sampled, strict=True)}
         now = clock()
         for number, choice in choices.items():

@@ -42,7 +42,7 @@ def likeliest(logits: Floats, count: int) -> Tokens:
 
 def log_total(logits: Floats, best: float, scratch: Floats) -> float:
     """The logarithm of the sum of the exponentials; what log probabilities are relative to."""
-    return best + math.log(float(_weigh(logits, best, 1.0, scratch).sum()))
+    return best + math.log(float(_weigh(logits, best, 1.0, scratch).sum(dtype=np.float64)))
 
 
 def _kept(logits: Floats, best: float, sampling: Sampling, scratch: Floats) -> Tokens | None:
@@ -89,10 +89,10 @@ def _greatest(logits: Floats, tokens: Tokens | None, count: int) -> Tokens:
 
 def _head(logits: Floats, best: float, share: float, scratch: Floats) -> tuple[Tokens, float]:
     """The likeliest tokens, ascending, that hold at least `share` of the total weight, and that total."""
-    total = float(_weigh(logits, best, 1.0, scratch).sum())
+    total = float(_weigh(logits, best, 1.0, scratch).sum(dtype=np.float64))
     for reach in (2.0, 4.0, 8.0, 16.0, math.inf):
         tokens = np.flatnonzero(logits >= best - reach)
-        if scratch[tokens].sum() >= share * total:
+        if scratch[tokens].sum(dtype=np.float64) >= share * total:
             break
     return tokens, total
 

@@ -19,7 +19,6 @@ from aios_actors.engine.batch import Batch
 from aios_actors.engine.choose import choose
 from aios_actors.engine.cost import CostModel
 from aios_actors.engine.counts import Counts
-from aios_actors.engine.device import usable_cpus
 from aios_actors.engine.disk import SwapFile
 from aios_actors.engine.kv import KvCache
 from aios_actors.engine.lookup import Speculation
@@ -38,12 +37,10 @@ from aios_actors.engine.protocol import (
     Result,
     Submit,
 )
-from aios_actors.engine.sampling import Pool
 from aios_actors.engine.sequence import RequestError, Sequence
 from aios_actors.engine.spec import ModelInfo
 
 _DONE, _FULL, _ABORTED = 0, 1, 2  # return codes of llama_decode
-_MOST_SAMPLING_THREADS = 8
 _WORTH_ABORTING = 32  # tokens of prefill; a batch below that is over before anything else could start
 
 
@@ -71,7 +68,6 @@ class Engine:
         self._clock = clock
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
-        self._pool = Pool(min(usable_cpus(), _MOST_SAMPLING_THREADS))
         self._speculation = Speculation(
             model.spec.speculate if model.can_rewind else "off", split=not model.unified and model.sequences > 1
         )
@@ -239,7 +235,7 @@ class Engine:
     def _sample(self, complete: list[Chunk]) -> None:
         """Choose the next tokens of each request whose tokens are all computed; drop what was drafted wrongly."""
         before = [len(chunk.sequence.tokens) for chunk in complete]
-        right = choose(self.model, self._pool, self._batch.outputs, complete, self._clock) if complete else []
+        right = choose(self.model, self._batch.outputs, complete, self._clock) if complete else []
         for chunk, length, accepted in zip(complete, before, right, strict=True):
             sequence, drafted = chunk.sequence, len(chunk.draft)
             sequence.drafted += drafted

@@ -4,16 +4,13 @@ Contract: `sample` takes the logits of all rows at once, each of shape (vocabula
 write into the logits. It holds no state: the random number of a row depends on its seed and on the index of the token
 that it generates, penalties on the tokens that the row brings along, so a resumed generation chooses what it would have
 chosen. The order is llama.cpp's: bias, penalties, constraint, top-k, top-p, min-p, then temperature and the draw.
-`Pool` does the same on several threads where that pays: numpy works on a row of a large vocabulary without the GIL.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import struct
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +22,6 @@ from aios_actors.engine.protocol import TokenLogprob
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint32]
-
-
-_WORTH_A_THREAD = 1 << 19  # logits; the likeliest of so many is found in 40 microseconds, and a thread wakes up in 30
 
 
 class Row(Struct, frozen=True):
@@ -55,24 +49,6 @@ def sample(logits: Sequence[Floats] | Floats, rows: Sequence[Row]) -> list[Choic
     """Choose a token for each row; -1 if bias and constraint leave none, or if the logits are no numbers."""
     scratch = np.empty_like(logits[0])
     return [_choose(logits[i], row, scratch) for i, row in enumerate(rows)]
-
-
-class Pool:
-    """Samples on `threads` threads where there is enough to do."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._executor = ThreadPoolExecutor(threads, "sampling") if threads > 1 else None
-
-    def sample(self, logits: Sequence[Floats], rows: Sequence[Row]) -> list[Choice]:
-        """See `sample`."""
-        parts = min(self._threads, len(rows) * logits[0].size // _WORTH_A_THREAD)
-        if self._executor is None or parts < 2:
-            return sample(logits, rows)
-        cuts = [len(rows) * part // parts for part in range(parts + 1)]
-        spans = [slice(*ends) for ends in itertools.pairwise(cuts)]
-        done = self._executor.map(sample, [logits[span] for span in spans], [rows[span] for span in spans])
-        return [choice for part in done for choice in part]
 
 
 def uniform(seed: int, index: int) -> float:
