@@ -25,7 +25,8 @@ def test_agents_with_the_same_beginning_share_a_worker_until_it_is_much_fuller()
     assert affinity.choose(request("b"), {0: 0.0, 1: WORTH}) == 1
     assert affinity.choose(request("c", system="You write."), {0: 0.0, 1: 0.2}) == 0
     assert affinity.choose(request("d"), {0: 0.0, 1: WORTH + 0.1}) == 0
-    assert affinity.choose(request("e"), {0: 0.1, 1: 0.0}) == 0, "their worker is the latest one"
+    assert affinity.choose(request("e"), {0: 0.1, 1: 0.0, 2: 0.0}) == 1, "both hold the beginning now"
+    assert affinity.choose(request("f"), {0: 0.1, 1: 0.2, 2: 0.0}) == 0
 
 
 def test_without_a_place_there_is_no_worker_and_an_agent_that_ended_is_forgotten() -> None:

@@ -1,8 +1,8 @@
 """Which worker gets a generation: the one that holds most of its KV, unless that one is much busier than another.
 
-First the worker that last ran the conversation. Else the one that last ran a prompt with the same beginning (system
-prompt and tools, which all agents of a kind have in common), as long as this costs less than it saves. Else the one
-with the most room.
+First the worker that last ran the conversation. Else the emptiest of those that ran a prompt with the same beginning
+(system prompt and tools, which all agents of a kind have in common), as long as this costs less than it saves. Else the
+one with the most room, which computes the beginning once and is one of those from then on.
 """
 
 from collections import OrderedDict, defaultdict
@@ -13,7 +13,7 @@ import msgspec
 from aios_actors.engine.messages import ChatPrompt
 from aios_actors.kernel.llm_core.messages import Generate
 
-WORTH = 0.5
+WORTH = 0.25
 """How much fuller a worker may be than the emptiest one, as a share of its places, for a common beginning's sake."""
 BEGINNINGS = 10_000
 """Beginnings of prompts that are remembered; those not met for longest are forgotten."""
@@ -25,7 +25,7 @@ class Affinity:
     def __init__(self) -> None:
         # The worker that last ran a conversation: agent -> conversation -> worker.
         self._homes: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        self._beginnings: OrderedDict[Hashable, int] = OrderedDict()
+        self._beginnings: OrderedDict[Hashable, set[int]] = OrderedDict()
 
     def choose(self, request: Generate, load: Mapping[int, float]) -> int | None:
         """The worker for a generation, which is remembered as its home.
@@ -43,7 +43,7 @@ class Affinity:
         chosen = home if home is not None and home in load else self._by_beginning(beginning, load)
         self._homes[request.caller][request.conversation] = chosen
         if beginning is not None:
-            self._beginnings[beginning] = chosen
+            self._beginnings.setdefault(beginning, set()).add(chosen)
             self._beginnings.move_to_end(beginning)
             if len(self._beginnings) > BEGINNINGS:
                 self._beginnings.popitem(last=False)
@@ -51,8 +51,8 @@ class Affinity:
 
     def _by_beginning(self, beginning: Hashable, load: Mapping[int, float]) -> int:
         emptiest = min(load, key=load.__getitem__)
-        known = self._beginnings.get(beginning, emptiest)
-        return known if known in load and load[known] <= load[emptiest] + WORTH else emptiest
+        known = min(self._beginnings.get(beginning, set()) & load.keys(), key=load.__getitem__, default=emptiest)
+        return known if load[known] <= load[emptiest] + WORTH else emptiest
 
     def homes(self, agent: str) -> Mapping[str, int]:
         """Where the agent's conversations are."""
