@@ -59,12 +59,16 @@ class Rates(Struct, frozen=True):
 async def ours(spec: WorkerSpec, sizes: Sizes) -> tuple[Rates, ModelInfo]:
     """Our worker, and what it says of the model and its settings."""
     decode = {}
-    async with running_worker(spec) as worker:
+    # Contexts are as long as they must be, as llama-batched-bench's are: the same cells in longer ones take more time.
+    context, sequences = sizes.prompt + sizes.out, max(sizes.widths)
+    async with running_worker(replace(spec, context=context, sequences=sequences)) as worker:
         vocabulary = Vocabulary(worker.info.vocabulary, worker.info.eog_tokens)
         await decode_rate(worker, vocabulary, 1, 16, 4)
         for width in sizes.widths:
             decode[width] = await decode_rate(worker, vocabulary, width, sizes.prompt, sizes.out)
-        prefill = await prefill_rate(worker, vocabulary, sizes.prefill)
+    async with running_worker(replace(spec, context=sizes.prefill + 1, sequences=1)) as alone:
+        await prefill_rate(alone, vocabulary, 16)
+        prefill = await prefill_rate(alone, vocabulary, sizes.prefill)
     return Rates(prefill, decode), worker.info
 
 
@@ -170,14 +174,12 @@ def measure(options: argparse.Namespace) -> list[Row]:
     """All rows."""
     sizes = Sizes((1, 4), 32, 16, 128, 256) if options.quick else Sizes()
     model, threads = chosen_model(options), chosen_threads(options)
-    context = max(sizes.prompt + sizes.out, sizes.prefill + 1)
     base = WorkerSpec(str(model), "bench", threads=threads, gpu_layers=options.gpu_layers, speculate="off")
-    spec = replace(base, context=context, sequences=max(sizes.widths))
-    mine, info = anyio.run(ours, spec, sizes)
+    mine, info = anyio.run(ours, base, sizes)
     rows = [Row(f"decode, {width} at once: aios_actors", rate, "tokens/s") for width, rate in mine.decode.items()]
     rows.append(Row(f"prefill of {sizes.prefill}: aios_actors", mine.prefill, "tokens/s"))
     if options.gpu_layers:
-        chosen, _ = anyio.run(ours, replace(spec, device_sampling=True), sizes)
+        chosen, _ = anyio.run(ours, replace(base, device_sampling=True), sizes)
         name = "tokens chosen on the device"
         rows += [Row(f"decode, {width} at once, {name}", rate, "tokens/s") for width, rate in chosen.decode.items()]
     program = options.batched_bench or llama_tools.binary("llama-batched-bench")
