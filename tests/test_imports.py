@@ -28,12 +28,12 @@ MAY_IMPORT = {
         "sdk.tool",
     ),
     "observe": ("observe",),
-    "config": ("config", "engine.gguf", "kernel.tool", "kernel.scheduler.policies", "sdk"),
+    "config": ("config", "engine.gguf", "engine.width", "kernel.tool", "kernel.scheduler.policies", "sdk"),
     "nano": ("nano",),
     "control": ("control", "actors", "observe.state"),
     "cli": ("",),
 }
-NODE_SIDE = ("messages", "protocol", "spec", "gguf")
+NODE_SIDE = ("messages", "protocol", "spec", "gguf", "width")
 """Modules of the engine that the node imports; they must not load llama.cpp or numpy into it."""
 
 

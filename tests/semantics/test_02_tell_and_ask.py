@@ -1,6 +1,7 @@
 """Promise 2: typed tell and ask; what an actor does not declare is refused where it is sent."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -98,6 +99,36 @@ async def test_a_deferred_reply_answers_later_and_once(system: ActorSystem) -> N
     reply.send(43)  # type: ignore[attr-defined]
     assert await asked == 42
     assert system.late_replies == 1
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_deferred_reply_that_has_ended_leaves_nothing_for_the_garbage_collector(
+    system: ActorSystem, answered: bool
+) -> None:
+    log: list[object] = []
+    ref = await system.spawn(Recorder, log)
+
+    async def ask() -> None:
+        asked = asyncio.ensure_future(ref.ask(Defer()))
+        await settle()
+        reply = log.pop()
+        if answered:
+            reply.send(1)  # type: ignore[attr-defined]
+            assert await asked == 1
+        else:
+            asked.cancel()
+            await settle()
+            assert log.pop() == "unwanted"
+
+    await ask()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            await ask()
+        assert gc.collect() < 50, "each of them would have been several objects that refer to each other"
+    finally:
+        gc.enable()
 
 
 async def test_the_asker_of_a_deferred_reply_learns_of_a_crash(system: ActorSystem) -> None:

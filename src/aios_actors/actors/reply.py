@@ -63,8 +63,8 @@ class Reply(Generic[R]):
 
     def abandoned(self, envelope: Envelope) -> None:
         """See Holder."""
-        self.done = self._cancelled = True
-        self._life.undefer(self)
+        self._cancelled = True
+        self._end()
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -72,9 +72,15 @@ class Reply(Generic[R]):
     def _finish(self, in_time: bool) -> None:
         if self.done or not in_time:
             self._life.cell.system.late_replies += 1
-        self.done = True
         self._callbacks.clear()
+        self._end()
+
+    def _end(self) -> None:
+        self.done = True
         self._life.undefer(self)
+        # Message and answer would wait for the garbage collector, which has other things to do on a busy node.
+        if self._envelope.holder is self:
+            self._envelope.holder = None
 
     def __repr__(self) -> str:
         return f"<Reply {'done' if self.done else 'open'} {self._envelope!r}>"

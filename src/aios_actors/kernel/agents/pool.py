@@ -51,7 +51,7 @@ class Hosted:
     ref: ActorRef
     parent: str = ""
     busy: Assignment | None = None
-    queue: deque[Assignment] = field(default_factory=deque)
+    queue: list[Assignment] = field(default_factory=list)
     children: "list[Hosted]" = field(default_factory=list)
     paused_at: float | None = None
     remaking: bool = False
@@ -90,9 +90,7 @@ class Pool:
 
     def take(self, hosted: Hosted) -> Assignment | None:
         """The next task for an agent that has none; it is idle if there is none."""
-        shared = deque[Assignment]() if hosted.parent else self._queue
-        while queue := hosted.queue or shared:
-            assignment = queue.popleft()
+        while (assignment := self._next(hosted)) is not None:
             if not assignment.reply.done:
                 hosted.busy, assignment.worker = assignment, hosted.name
                 self._idle.pop(hosted, None)
@@ -100,6 +98,12 @@ class Pool:
         if not hosted.parent:
             self._idle[hosted] = None
         return None
+
+    def _next(self, hosted: Hosted) -> Assignment | None:
+        """What waits for this agent, before what waits for any of its pool."""
+        if hosted.queue:
+            return hosted.queue.pop(0)
+        return self._queue.popleft() if self._queue and not hosted.parent else None
 
     def leave(self, hosted: Hosted) -> None:
         """The agent is no more."""
@@ -113,5 +117,6 @@ class Pool:
     def drain(self) -> Iterator[Assignment]:
         """Takes out all tasks that wait for the pool or for one of its agents."""
         for queue in (self._queue, *(hosted.queue for hosted in self.members)):
-            while queue:
-                yield queue.popleft()
+            waiting = list(queue)
+            queue.clear()
+            yield from waiting
