@@ -146,7 +146,10 @@ class Bench:
         run = await run_fleet(endpoint, fleet, vocabulary)
         for error in {call.error for call in run.calls if call.error}:
             say(f"  failed: {error}")
-        self.rows += side_rows(name, run)
+        rows = list(side_rows(name, run))
+        for row in rows:
+            say(f"  {row.what.removeprefix(f'fleet {fleet.name}, {name}: ')}: {row.value:.4g} {row.unit}")
+        self.rows += rows
         return run
 
     async def _probe(self, setup: Setup, vocabulary: Vocabulary) -> None:
