@@ -21,6 +21,7 @@ def test_every_key_is_described() -> None:
         assert "Attributes" not in definition["description"]
         for key, each in definition["properties"].items():
             assert each.get("description"), f"{name}.{key} has no line in its docstring's Attributes"
+            assert each["description"].endswith("."), f"{name}.{key}: indent the lines that go on with it"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)

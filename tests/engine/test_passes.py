@@ -25,7 +25,9 @@ def test_neighbours_with_as_many_tokens_share_a_pass(tokens: dict[int, int], cou
 
 
 @given(st.dictionaries(st.integers(0, 20), st.integers(1, 40), min_size=1))
-def test_filling_a_gap_never_takes_more_passes(tokens: dict[int, int]) -> None:
+def test_a_token_in_a_gap_takes_at_most_one_pass_more_and_neighbours_share_theirs(
+    tokens: dict[int, int],
+) -> None:
     holes = set(range(min(tokens), max(tokens))) - set(tokens)
     for hole in holes:
         assert passes(tokens | {hole: 1}) <= passes(tokens) + 1

@@ -38,7 +38,7 @@ class NodeConfig(ConfigStruct, frozen=True):
         log_format: "auto" is readable lines in a terminal and JSON otherwise.
         drain_s: seconds that running tasks have to end in after SIGTERM.
         hang_s: seconds of silence after which a worker counts as hung and is started again; longer than its longest
-        step.
+            step.
     """
 
     data: str = ".aios"
@@ -60,7 +60,7 @@ class ModelConfig(ConfigStruct, frozen=True):
         token_env: name of the environment variable with the Hub's token.
         context: tokens that one sequence may hold; 0 is what the model was trained with, at most 8192.
         pooling: how embeddings are made of its tokens' vectors; "auto" is what the model's metadata say, and a model
-        that says nothing gives none.
+            that says nothing gives none.
         adapters: LoRA adapters of this model, by name: GGUF files, relative to the config's folder.
     """
 
@@ -82,16 +82,16 @@ class WorkerConfig(ConfigStruct, frozen=True):
         model: a name of `[models]`.
         count: how many such processes.
         sequences: generations at the same time; 0 lets the engine choose (16 on a CPU, or 8 where their KV cache
-        would take a quarter of the memory; 32 on a GPU).
+            would take a quarter of the memory; 32 on a GPU).
         cells: tokens that all of them together may have in the KV cache; 0 is enough for each at full length. Fewer are
-        shared: when all are taken, the generations that came last wait until there is room.
+            shared: when all are taken, the generations that came last wait until there is room.
         batch: most tokens in one step.
         ubatch: most tokens that llama.cpp computes at once; 0 is `batch`.
         threads: CPU threads; 0 is all that the process may use.
         threads_batch: CPU threads for batches of many tokens; 0 is `threads`.
         gpu_layers: layers to put on the GPU; -1 is all of them.
         device: device name as llama.cpp lists them (`CUDA0`, or `cuda:0`), or several with commas; "" lets llama.cpp
-        choose, "none" is the CPU.
+            choose, "none" is the CPU.
         split_mode: how several GPUs share a model: by "layer", by "row" or "tensor" within each layer, or "none".
         split: shares of several GPUs, in llama.cpp's order; none given means by their free memory.
         main_gpu: the GPU that holds all with split_mode "none", and intermediate results with "row".
@@ -103,9 +103,9 @@ class WorkerConfig(ConfigStruct, frozen=True):
         mmap: whether weights are mapped from the file, and so shared by workers, rather than read.
         mlock: whether weights are kept from being swapped out.
         device_sampling: whether the GPU chooses the tokens of greedy calls without constraint, penalties, bias and log
-        probabilities; the output is the same, and their logits need not be copied.
+            probabilities; the output is the same, and their logits need not be copied.
         speculate: "auto" computes tokens that a text's own repetitions foretell while that pays, "on" always, "off"
-        never; the output is the same.
+            never; the output is the same.
         host_memory: bytes of main memory for the KV of conversations that have no place in the cache.
         disk_memory: bytes of disk, in the node's data folder, for the KV that finds no room there either; 0 uses none.
     """
@@ -141,10 +141,10 @@ class SchedulerConfig(ConfigStruct, frozen=True):
 
     Attributes:
         policy: "fifo", "round_robin", "priority", "fair", "mlfq", "least_attained", "deadline", or a class of your own
-        as "module:Class".
+            as "module:Class".
         policies: a policy for each model that is to have another one.
         slice: tokens of a generation's turn under round_robin and fair, and of its first one under mlfq and
-        least_attained.
+            least_attained.
         queue: most LLM calls that may wait for a model; one more is refused.
         ageing_s: seconds of waiting that make up for one level of priority, or for one slice of service received.
         prompt_cost: what computing a token of a prompt counts, in generated tokens.
@@ -285,7 +285,7 @@ class AgentConfig(ConfigStruct, frozen=True):
         weight: its share of the model relative to others', under the policy "fair".
         group: agents of one group share one weight; "" is a group of its own.
         deadline_s: seconds in which each LLM call should be answered, under the policy "deadline"; none given means
-        that there is no hurry.
+            that there is no hurry.
         overflow: for a conversation that outgrows the window; "slide" and "summarise" drop the oldest turns.
         sampling: how its tokens are chosen.
         options: passed to the class's constructor by name.

@@ -68,9 +68,7 @@ class Engine:
         self._clock = clock
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
-        self._speculation = Speculation(
-            model.spec.speculate if model.can_rewind else "off", split=not model.unified and model.sequences > 1
-        )
+        self._speculation = Speculation(model.spec.speculate if model.can_rewind else "off", split=self.kv.split)
         self._planner = Planner(self.kv, self._batch, self._cost, self._speculation)
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []

@@ -154,9 +154,8 @@ class Planner:
         tokens = {s.slot: shares.get(s.id, 1) for s in decoders + soon}
         work = sum((Work.span(self._kv.slots[slot].length, count, 1) for slot, count in tokens.items()), Work())
         start = min(map(self._length, prefilling))
-        if not self._kv.split:
-            return self._cost.prefill_budget(work, start)
-        return self._cost.prefill_budget(replace(work, passes=passes(tokens)), start, passes=1)
+        alone = replace(work, passes=self._passes(tokens))
+        return self._cost.prefill_budget(alone, start, passes=int(self._kv.split))
 
     def _chunk(self, sequence: Sequence, share: int, draft: list[int]) -> Chunk:
         """Put the next `share` of a request's pending tokens into the batch, and its draft."""
@@ -174,7 +173,11 @@ class Planner:
             Work.span(self._length(chunk.sequence), size, chunk.complete + len(chunk.draft))
             for chunk, size in zip(chunks, sizes.values(), strict=True)
         )
-        return replace(sum(spans, Work()), passes=passes(sizes) if self._kv.split else 1)
+        return replace(sum(spans, Work()), passes=self._passes(sizes))
+
+    def _passes(self, tokens: dict[int, int]) -> int:
+        """How many passes so many tokens of each slot take."""
+        return passes(tokens) if self._kv.split else 1
 
     def _length(self, sequence: Sequence) -> int:
         """How many tokens of a running request are resident."""

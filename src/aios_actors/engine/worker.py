@@ -59,7 +59,8 @@ def spin_briefly() -> None:
     processes it was 37, 70 and 114 briefly, 15, 69 and 101 asleep, and 5 and 42 for 1 and 8 without any sleep.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.update(SPINS | os.environ)
+        for name, value in SPINS.items():
+            os.environ.setdefault(name, value)
 
 
 if __name__ == "__main__":
