@@ -2,7 +2,8 @@
 
 Nothing is shared and nothing is reused: a number of generations side by side, in our worker process with all that it
 does (sampling, frames, books), and in llama.cpp's own benchmark, which only decodes, at its best of several settings
-for each width. Same weights, threads and lengths. The last rows are what moving a parked context costs.
+for each width. Same weights, threads and lengths. A shared machine's speed changes within minutes, so both sides then
+take turns, and the median of the turns' ratios counts. The last rows are what moving a parked context costs.
 
     python -m scripts.bench.decode [--quick] [--json] [--model GGUF | --shape 135m] [--threads N] [--batched-bench PATH]
 """
@@ -36,6 +37,7 @@ from scripts.bench.report import Row, add_arguments, report
 
 DECODE_WANTED, PAGING_WANTED = 0.95, 100.0
 REPEATS = 3
+TURNS = 3
 TRIES = 5
 
 
@@ -113,24 +115,42 @@ def batched_bench(program: Path, common: list[str], setting: Setting, sizes: Siz
     return Rates(run(sizes.prefill, 1, (1,))[0]["speed_pp"], decode)
 
 
-def compare(mine: Rates, others: dict[str, Rates], sizes: Sizes) -> list[Row]:
-    """Rows of each width beside the best setting for it, and how long a step takes beyond llama.cpp's own."""
+def best_settings(tried: Mapping[str, Rates]) -> dict[int, str]:
+    """Which setting of llama-batched-bench was the fastest, by width; 0 is prefill."""
+    widths = next(iter(tried.values())).decode
+    best = {width: max(tried, key=lambda name: tried[name].decode[width]) for width in widths}
+    return {0: max(tried, key=lambda name: tried[name].prefill)} | best
+
+
+def compare(turns: list[tuple[Rates, dict[str, Rates]]], best: Mapping[int, str], sizes: Sizes) -> list[Row]:
+    """Rows of each width beside the best setting for it, and how long a step takes beyond llama.cpp's own.
+
+    Args:
+        turns: what both sides reached in each turn, llama-batched-bench by setting.
+        best: the setting that counts for each width, and with 0 for prefill.
+        sizes: the widths.
+    """
     rows = []
     for width in sizes.widths:
-        best = max(others, key=lambda name: others[name].decode.get(width, 0.0))
-        floor = others[best].decode[width]
-        ratio = mine.decode[width] / floor
+        name = best[width]
+        pairs = [(mine.decode[width], others[name].decode[width]) for mine, others in turns]
+        ratio = statistics.median(mine / floor for mine, floor in pairs)
+        beyond = statistics.median((1 / mine - 1 / floor) * width * 1e3 for mine, floor in pairs)
         what = f"decode, {width} at once"
         rows += [
-            Row(f"{what}: llama-batched-bench, {best}", floor, "tokens/s"),
-            Row(what, ratio, "ratio", f"llama-batched-bench, {best}", DECODE_WANTED, ratio >= DECODE_WANTED),
-            Row(f"{what}: a step beyond its floor", (1 / mine.decode[width] - 1 / floor) * width * 1e3, "ms"),
+            Row(f"{what}: aios_actors", statistics.median(mine for mine, _ in pairs), "tokens/s"),
+            Row(f"{what}: llama-batched-bench", statistics.median(floor for _, floor in pairs), "tokens/s", name),
+            Row(what, ratio, "ratio", f"{len(pairs)} turns", DECODE_WANTED, ratio >= DECODE_WANTED),
+            Row(f"{what}: a step beyond its floor", beyond, "ms"),
         ]
-    best = max(others, key=lambda name: others[name].prefill)
-    rows.append(Row(f"prefill of {sizes.prefill}: llama-batched-bench, {best}", others[best].prefill, "tokens/s"))
-    ratio = mine.prefill / others[best].prefill
-    rows.append(Row(f"prefill of {sizes.prefill}", ratio, "ratio", f"llama-batched-bench, {best}"))
-    return rows
+    pairs = [(mine.prefill, others[best[0]].prefill) for mine, others in turns]
+    what = f"prefill of {sizes.prefill}"
+    return [
+        *rows,
+        Row(f"{what}: aios_actors", statistics.median(mine for mine, _ in pairs), "tokens/s"),
+        Row(f"{what}: llama-batched-bench", statistics.median(floor for _, floor in pairs), "tokens/s", best[0]),
+        Row(what, statistics.median(mine / floor for mine, floor in pairs), "ratio", f"{len(pairs)} turns"),
+    ]
 
 
 def paging(spec: WorkerSpec, tokens: int) -> list[Row]:
@@ -171,28 +191,43 @@ def prefill(model: Model, ids: tuple[int, ...]) -> None:
     model.logits(1)
 
 
+def alternate(base: WorkerSpec, program: Path, flags: list[str], sizes: Sizes) -> list[Row]:
+    """Finds llama-batched-bench's best settings, then lets both sides take turns."""
+    _, info = anyio.run(ours, base, sizes)
+    tried = {}
+    for name, setting in settings(info).items():
+        print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
+        tried[name] = batched_bench(program, flags, setting, sizes)
+    best = best_settings(tried)
+    turns = []
+    for turn in range(TURNS):
+        print(f"turn {turn + 1} of {TURNS}", file=sys.stderr, flush=True)
+        mine, _ = anyio.run(ours, base, sizes)
+        turns.append((mine, {n: batched_bench(program, flags, settings(info)[n], sizes) for n in {*best.values()}}))
+    return compare(turns, best, sizes)
+
+
 def measure(options: argparse.Namespace) -> list[Row]:
     """All rows."""
     sizes = Sizes((1, 4), 32, 16, 128, 256) if options.quick else Sizes()
     model, threads = chosen_model(options), chosen_threads(options)
     base = WorkerSpec(str(model), "bench", threads=threads, gpu_layers=options.gpu_layers, speculate="off")
-    mine, info = anyio.run(ours, base, sizes)
-    rows = [Row(f"decode, {width} at once: aios_actors", rate, "tokens/s") for width, rate in mine.decode.items()]
-    rows.append(Row(f"prefill of {sizes.prefill}: aios_actors", mine.prefill, "tokens/s"))
-    if options.gpu_layers:
-        chosen, _ = anyio.run(ours, replace(base, device_sampling=True), sizes)
-        name = "tokens chosen on the device"
-        rows += [Row(f"decode, {width} at once, {name}", rate, "tokens/s") for width, rate in chosen.decode.items()]
     program = options.batched_bench or llama_tools.binary("llama-batched-bench")
-    if program is None:
-        print("llama-batched-bench: skipped, build it with scripts.bench.llama_tools", file=sys.stderr)
+    if program is not None:
+        rows = alternate(base, program, llama_cpp_flags(model, threads, options.gpu_layers), sizes)
     else:
-        others, common = {}, llama_cpp_flags(model, threads, options.gpu_layers)
-        for name, setting in settings(info).items():
-            print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
-            others[name] = batched_bench(program, common, setting, sizes)
-        rows += compare(mine, others, sizes)
+        print("llama-batched-bench: skipped, build it with scripts.bench.llama_tools", file=sys.stderr)
+        rows = own_rows("aios_actors", base, sizes)
+    if options.gpu_layers:
+        rows += own_rows("tokens chosen on the device", replace(base, device_sampling=True), sizes)
     return rows + paging(replace(base, context=sizes.page + 48, sequences=1), sizes.page)
+
+
+def own_rows(name: str, spec: WorkerSpec, sizes: Sizes) -> list[Row]:
+    """What our worker reaches with these settings, beside nothing."""
+    mine, _ = anyio.run(ours, spec, sizes)
+    rows = [Row(f"decode, {width} at once: {name}", rate, "tokens/s") for width, rate in mine.decode.items()]
+    return [*rows, Row(f"prefill of {sizes.prefill}: {name}", mine.prefill, "tokens/s")]
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Do context switches change what agents say? The same generations, with switches of every kind and without.
 
-The reference runs each generation alone, from its first token to its last. Every other mode switches: a generation runs
-for a slice of tokens, then another one gets the place, and it goes on later from its tokens. What happens to its KV
-meanwhile is the mode: it stays resident, is paged to host memory or to disk, or dies with its worker (`kill -9`) and is
-computed again. Half of the generations are greedy, half are drawn with a seed.
+The generations are agents' first answers to held-out tasks, up to their ends. The reference runs each alone, from its
+first token to its last. Every other mode switches: a generation runs for a slice of tokens, then another one gets the
+place, and it goes on later from its tokens. What happens to its KV meanwhile is the mode: it stays resident, is paged
+to host memory or to disk, or dies with its worker (`kill -9`) and is computed again. Half of the generations are
+greedy, half are drawn with a seed.
 
 As long as every batch has the reference's shape nothing may differ. So that prompts are computed in the same pieces
 everywhere, each begins with a token of its own: none shares a prefix with another one. Wider batches, and computing a
@@ -14,6 +15,7 @@ the reference is shown.
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import anyio
@@ -81,6 +83,15 @@ class Generation(NamedTuple):
     sampling: Sampling
 
 
+@dataclass
+class Output:
+    """What a generation with switches has come to."""
+
+    tokens: tuple[int, ...] = ()
+    slices: int = 0
+    ended: bool = False
+
+
 class Whole(NamedTuple):
     """A generation without a switch: its tokens, and the likeliest candidates for each."""
 
@@ -93,7 +104,7 @@ def generations(count: int) -> list[Generation]:
     found = []
     for number, task in enumerate(held_out_tasks(3, count, False)):
         prompt = ChatPrompt((ChatMessage("system", task.system), ChatMessage("user", task.input)))
-        sampling = Sampling(max_tokens=OUT, ignore_eos=True)
+        sampling = Sampling(max_tokens=OUT)
         if number % 2:
             sampling = replace(sampling, temperature=TEMPERATURE, top_k=TOP_K, seed=number)
         found.append(Generation(number, prompt, sampling))
@@ -113,8 +124,11 @@ async def run(options: Options) -> Findings:
     bars: list[tuple[float | str, float]] = []
     for mode in MODES:
         options.say(f"consistency: {mode.name}")
-        outputs, stats = await _switched(spec, mode, wanted)
+        ran, stats = await _switched(spec, mode, wanted)
+        outputs = {number: output.tokens for number, output in ran.items()}
         findings.rows += rows(mode, wanted, reference, outputs)
+        switches = sum(output.slices - 1 for output in ran.values())
+        findings.rows.append(Row(f"{mode.name}: switches", switches, f"of {len(ran)} generations"))
         least, ok = (1.0, stats.pages_in > 0) if mode.paged else (None, None)
         findings.rows.append(Row(f"{mode.name}: pages brought back", stats.pages_in, "pages", "", least, ok))
         findings.rows.append(Row(f"{mode.name}: on disk at the end", stats.disk_bytes / 2**20, "MiB"))
@@ -137,10 +151,10 @@ async def _whole(worker: WorkerEndpoint, each: Generation) -> Whole:
 
 async def _switched(
     spec: WorkerSpec, mode: Mode, wanted: Sequence[Generation]
-) -> tuple[dict[int, tuple[int, ...]], EngineStats]:
-    """All generations with switches; their tokens, and the counters of the last worker."""
+) -> tuple[dict[int, Output], EngineStats]:
+    """All generations with switches, by number, and the counters of the last worker."""
     spec = replace(spec, sequences=mode.places, **mode.settings)
-    outputs: dict[int, tuple[int, ...]] = {}
+    outputs = {each.number: Output() for each in wanted}
     if mode.crash:
         async with running_worker(spec) as worker:
             await _turns(worker, mode, wanted, outputs, most=1)
@@ -155,7 +169,7 @@ async def _switched(
 
 
 async def _survive(
-    worker: WorkerEndpoint, mode: Mode, wanted: Sequence[Generation], outputs: dict[int, tuple[int, ...]]
+    worker: WorkerEndpoint, mode: Mode, wanted: Sequence[Generation], outputs: Mapping[int, Output]
 ) -> None:
     """Turns that end with the worker: only whole slices are kept."""
     try:
@@ -168,22 +182,23 @@ async def _turns(
     worker: WorkerEndpoint,
     mode: Mode,
     wanted: Sequence[Generation],
-    outputs: dict[int, tuple[int, ...]],
+    outputs: Mapping[int, Output],
     most: int = OUT,
 ) -> None:
-    """Lets generations take turns, `mode.at_once` at a time, each at most `most` of them; keeps tokens in `outputs`."""
+    """Lets generations take turns, `mode.at_once` at a time, each at most `most` of them; keeps them in `outputs`."""
     ids = itertools.count(1)
     limiter = anyio.CapacityLimiter(mode.at_once)
 
     async def generate(each: Generation) -> None:
+        output, name = outputs[each.number], f"generation-{each.number}"
         async with limiter:
             for _ in range(most):
-                tokens = outputs.get(each.number, ())
-                if len(tokens) == OUT:
+                if output.ended:
                     return
-                name = f"generation-{each.number}"
-                submit = Submit(next(ids), each.prompt, each.sampling, None, tokens, name, slice=SLICE)
-                outputs[each.number] = (await worker.submit(submit)).result.tokens
+                submit = Submit(next(ids), each.prompt, each.sampling, None, output.tokens, name, slice=SLICE)
+                ran = await worker.submit(submit)
+                output.tokens, output.slices = ran.result.tokens, output.slices + 1
+                output.ended = ran.finish != "slice"
 
     async with anyio.create_task_group() as group:
         for each in wanted:

@@ -1,14 +1,16 @@
-"""Filtering a row of logits and drawing from what is left, without ever sorting a whole vocabulary.
+"""Drawing from a row of logits, filtered, without ever sorting a vocabulary.
 
-Contract: pure functions of one row of shape (vocabulary,), whose greatest value `best` is a number. Top-k cuts at a
-bound that the greatest of every 64 values give; top-p looks at the likeliest tokens only, as many as hold the
-probability; a draw walks the kept tokens in the vocabulary's order. So a row of 128k costs about as much as its
-exponential (84 microseconds), and less where a filter leaves few tokens.
+Contract: pure functions of one row of shape (vocabulary,), whose greatest value `best` is a number. Each filter keeps
+the tokens whose logits lie above a border of its own. Top-k and min-p find theirs before the draw: at a bound that the
+greatest of every 64 values give, and at a fixed distance from `best`. Top-p needs none: a token is drawn from what the
+others keep, and again if those likelier than it hold `top_p` of the weight (as FlashInfer's rejection sampling does).
+Without them most of a row counts as a whole, by a bound of its weight: only the likeliest tokens need an exponential.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -16,53 +18,75 @@ import numpy.typing as npt
 from aios_actors.engine.messages import Sampling
 
 Floats = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Tokens = npt.NDArray[np.int64]
-# All tokens of a 256k vocabulary that are each less likely than the likeliest by exp(-24) hold a share of 1e-5 at most.
-_NEGLIGIBLE = 24.0
+# What all the tokens that count as a whole weigh at most, the likeliest one weighing 1.
+_REST = 0.5
+# Exponentials of at most so much can be summed over any vocabulary as 32-bit floats.
+_LARGE = 60.0
 _GROUP = 64
 _BLOCK = 512
 
 
-def draw(logits: Floats, best: float, sampling: Sampling, point: float, scratch: Floats) -> int:
-    """The token at `point`, 0 to 1, of the filtered distribution; `scratch` has the row's shape and is overwritten."""
-    kept = _kept(logits, best, sampling, scratch)
+def draw(logits: Floats, best: float, sampling: Sampling, points: Iterator[float], scratch: Floats) -> int:
+    """A token of the filtered distribution.
+
+    Args:
+        logits: unchanged.
+        best: the greatest of them.
+        sampling: the filters, and the temperature, which counts after them.
+        points: independent random numbers in [0, 1), without an end; mostly one is used.
+        scratch: of the row's shape; overwritten.
+    """
+    likely = _greatest(logits, sampling.top_k) if sampling.top_k else None
+    kept = _above_min_p(logits, likely, best, sampling.min_p) if sampling.min_p > 0.0 else likely
+    rest, border = 0.0, -math.inf
     if kept is None:
-        kept = _few(logits, best - _NEGLIGIBLE * sampling.temperature)
+        border = float(np.float32(best - sampling.temperature * math.log(logits.size / _REST)))
+        kept = _few(logits, border)
+        rest = 0.0 if kept is None else _REST
+    weights: Weights
     if kept is None:
-        return _at(_weigh(logits, best, sampling.temperature, scratch), point)
-    cumulated = np.cumsum(np.exp((logits[kept].astype(np.float64) - best) / sampling.temperature))
-    return int(kept[min(int(np.searchsorted(cumulated, point * cumulated[-1], side="right")), len(kept) - 1)])
+        weights = _weigh(logits, best, sampling.temperature, scratch)
+    else:
+        weights = np.exp((logits[kept].astype(np.float64) - best) / sampling.temperature)
+    floor = -math.inf  # what is no likelier was found to be outside the nucleus
+    while True:
+        point = next(points)
+        share = rest / (rest + float(weights.sum())) if rest else 0.0
+        if point < share:
+            token = int(next(points) * logits.size)
+            # As each of them was drawn as if it weighed the most that it may, it stands with a chance of its weight.
+            weight = math.exp((float(logits[token]) - best) / sampling.temperature)
+            if not floor < logits[token] < border or next(points) * rest >= weight * logits.size:
+                continue
+        else:
+            place = _at(weights, (point - share) / (1.0 - share))
+            token = place if kept is None else int(kept[place])
+        if sampling.top_p == 1.0 or _in_nucleus(logits, likely, best, token, sampling.top_p):
+            return token
+        floor = float(logits[token])
+        weights[(logits if kept is None else logits[kept]) <= floor] = 0.0
+        rest = rest if floor < border else 0.0
 
 
 def likeliest(logits: Floats, count: int) -> Tokens:
     """The `count` tokens with the greatest logits, best first, equal ones by number; fewer if there are fewer."""
-    tokens = _greatest(logits, None, count) if count else np.empty(0, np.int64)
+    tokens = _greatest(logits, count) if count else np.empty(0, np.int64)
     return tokens[np.argsort(-logits[tokens], kind="stable")]
 
 
 def log_total(logits: Floats, best: float, scratch: Floats) -> float:
     """The logarithm of the sum of the exponentials; what log probabilities are relative to."""
-    return best + math.log(float(_weigh(logits, best, 1.0, scratch).sum(dtype=np.float64)))
+    weights = _weigh(logits, best, 1.0, scratch)
+    return _shift(best) + math.log(float(_block_sums(weights).sum(dtype=np.float64)))
 
 
-def _kept(logits: Floats, best: float, sampling: Sampling, scratch: Floats) -> Tokens | None:
-    """What top-k, top-p and min-p leave, in that order, as ascending tokens; None if there is no filter."""
-    total = 0.0
-    if sampling.top_k:
-        tokens = _greatest(logits, None, sampling.top_k)
-    elif sampling.top_p < 1.0:
-        tokens, total = _head(logits, best, sampling.top_p, scratch)
-    elif sampling.min_p > 0.0:
-        tokens = np.flatnonzero(logits >= best + math.log(sampling.min_p) - 1e-3)
-    else:
-        return None
-    if sampling.top_p < 1.0:
-        cumulated = np.cumsum(np.exp(np.sort(logits[tokens])[::-1].astype(np.float64) - best))
-        share = sampling.top_p * (total or float(cumulated[-1]))
-        tokens = _greatest(logits, tokens, int(np.searchsorted(cumulated, share)) + 1)
-    if sampling.min_p > 0.0:
-        tokens = tokens[np.exp(logits[tokens].astype(np.float64) - best) >= sampling.min_p]
-    return tokens
+def _above_min_p(logits: Floats, tokens: Tokens | None, best: float, min_p: float) -> Tokens:
+    """Those of `tokens` (None: of all) that are at least `min_p` times as likely as the likeliest, ascending."""
+    if tokens is None:
+        tokens = np.flatnonzero(logits >= best + math.log(min_p) - 1e-3)
+    return tokens[np.exp(logits[tokens].astype(np.float64) - best) >= min_p]
 
 
 def _few(logits: Floats, border: float) -> Tokens | None:
@@ -71,13 +95,13 @@ def _few(logits: Floats, border: float) -> Tokens | None:
     return np.flatnonzero(above) if np.count_nonzero(above) * 8 <= logits.size else None
 
 
-def _greatest(logits: Floats, tokens: Tokens | None, count: int) -> Tokens:
-    """The `count` of `tokens` (None: of all) with the greatest logits, ascending; of equals the lower tokens."""
+def _greatest(logits: Floats, count: int) -> Tokens:
+    """The `count` tokens with the greatest logits, ascending; of equals the lower tokens."""
     groups = logits.size // _GROUP
-    if tokens is None and 2 * count <= groups:
+    if 2 * count <= groups:
         greatest = logits[: groups * _GROUP].reshape(_GROUP, groups).max(axis=0)
         tokens = np.flatnonzero(logits >= np.partition(greatest, groups - count)[groups - count])
-    elif tokens is None:
+    else:
         tokens = np.arange(logits.size)
     if count >= len(tokens):
         return tokens
@@ -87,30 +111,53 @@ def _greatest(logits: Floats, tokens: Tokens | None, count: int) -> Tokens:
     return np.sort(np.concatenate((above, equal[: count - len(above)])))
 
 
-def _head(logits: Floats, best: float, share: float, scratch: Floats) -> tuple[Tokens, float]:
-    """The likeliest tokens, ascending, that hold at least `share` of the total weight, and that total."""
-    total = float(_weigh(logits, best, 1.0, scratch).sum(dtype=np.float64))
-    for reach in (2.0, 4.0, 8.0, 16.0, math.inf):
-        tokens = np.flatnonzero(logits >= best - reach)
-        if scratch[tokens].sum(dtype=np.float64) >= share * total:
-            break
-    return tokens, total
+def _in_nucleus(logits: Floats, tokens: Tokens | None, best: float, token: int, share: float) -> bool:
+    """Whether those of `tokens` (None: of all) that are likelier than `token` hold less than `share` of the weight."""
+    values = logits if tokens is None else logits[tokens]
+    above = values > logits[token]
+    if not above.any():
+        return True
+    likelier = float(np.exp(values[above] - np.float32(best)).sum(dtype=np.float64))
+    if likelier < share * (likelier + math.exp(float(logits[token]) - best)):
+        return True  # whatever all others weigh
+    return likelier < share * float(np.exp(values - np.float32(best)).sum(dtype=np.float64))
+
+
+def _shift(exponent: float) -> float:
+    """What is taken from all exponents before the exponential: nothing, if the greatest is not extreme."""
+    return 0.0 if abs(exponent) <= _LARGE else exponent
 
 
 def _weigh(logits: Floats, best: float, temperature: float, scratch: Floats) -> Floats:
-    """Each token's probability relative to the likeliest one's, in `scratch`."""
-    np.subtract(logits, np.float32(best), out=scratch)
+    """Each token's weight, a multiple of its probability, in `scratch`."""
+    exponents, shift = logits, _shift(best / temperature)
     if temperature != 1.0:
-        scratch *= np.float32(1.0 / temperature)
-    return np.exp(scratch, out=scratch)
+        exponents = np.multiply(logits, np.float32(1.0 / temperature), out=scratch)
+    if shift:
+        exponents = np.subtract(exponents, np.float32(shift), out=scratch)
+    return np.exp(exponents, out=scratch)
 
 
-def _at(weights: Floats, point: float) -> int:
-    """The index at which the cumulated weights pass `point` of their sum: first the block, then the place in it."""
-    blocks = np.cumsum(np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK)), dtype=np.float64)
-    block = min(int(np.searchsorted(blocks, point * blocks[-1], side="right")), len(blocks) - 1)
+def _block_sums(weights: Weights) -> Weights:
+    """The sums of every 512 weights, and of what is left."""
+    whole = weights.size // _BLOCK * _BLOCK
+    sums = weights[:whole].reshape(-1, _BLOCK).sum(axis=1)
+    return np.append(sums, weights[whole:].sum())
+
+
+def _at(weights: Weights, point: float) -> int:
+    """The index at which the cumulated weights pass `point` of their sum."""
+    if weights.size <= _BLOCK:
+        cumulated = np.cumsum(weights, dtype=np.float64)
+        return _passed(cumulated, point * cumulated[-1])
+    blocks = np.cumsum(_block_sums(weights), dtype=np.float64)
+    target = point * blocks[-1]
+    block = _passed(blocks, target)
     inside = weights[block * _BLOCK : (block + 1) * _BLOCK]
-    before = blocks[block - 1] if block else 0.0
-    place = int(np.searchsorted(np.cumsum(inside, dtype=np.float64), point * blocks[-1] - before, side="right"))
-    # The block's sum and the running sum in it may differ in the last bit, and a token of no weight is none.
-    return block * _BLOCK + min(place, int(np.flatnonzero(inside)[-1]))
+    return block * _BLOCK + _passed(np.cumsum(inside, dtype=np.float64), target - (blocks[block - 1] if block else 0.0))
+
+
+def _passed(cumulated: npt.NDArray[np.float64], target: float) -> int:
+    """The first index whose value is greater; the last that adds anything, if rounding made the target too great."""
+    place = int(cumulated.searchsorted(target, side="right"))
+    return place if place < cumulated.size else int(cumulated.searchsorted(cumulated[-1]))

@@ -9,6 +9,7 @@ chosen. The order is llama.cpp's: bias, penalties, constraint, top-k, top-p, min
 from __future__ import annotations
 
 import hashlib
+import itertools
 import struct
 from collections.abc import Sequence
 
@@ -51,9 +52,9 @@ def sample(logits: Sequence[Floats] | Floats, rows: Sequence[Row]) -> list[Choic
     return [_choose(logits[i], row, scratch) for i, row in enumerate(rows)]
 
 
-def uniform(seed: int, index: int) -> float:
-    """A number in [0, 1) that depends on `seed` and `index` alone, the same on every machine."""
-    digest = hashlib.blake2b(struct.pack("<qQ", _signed(seed), index), digest_size=8).digest()
+def uniform(seed: int, index: int, attempt: int = 0) -> float:
+    """A number in [0, 1) that depends on these three alone, the same on every machine."""
+    digest = hashlib.blake2b(struct.pack("<qQQ", _signed(seed), index, attempt), digest_size=8).digest()
     return float(int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
@@ -68,15 +69,25 @@ def _signed(seed: int) -> int:
 
 def _choose(logits: Floats, row: Row, scratch: Floats) -> Choice:
     sampling = row.sampling
-    unfiltered = logits.copy() if sampling.logprobs is not None else None
+    unfiltered = logits.copy() if sampling.logprobs is not None and _is_shaped(row) else logits
     _shape(logits, row)
     token = int(logits.argmax())
     best = float(logits[token])
     if not best > -np.inf:  # not even a number, if the model is broken
         return Choice(-1)
     if sampling.temperature > 0.0 and sampling.top_k != 1:
-        token = draw(logits, best, sampling, uniform(sampling.seed, row.index), scratch)
-    return Choice(token, _logprob(unfiltered, token, sampling, scratch) if unfiltered is not None else None)
+        points = (uniform(sampling.seed, row.index, attempt) for attempt in itertools.count())
+        token = draw(logits, best, sampling, points, scratch)
+    return Choice(token, None if sampling.logprobs is None else _logprob(unfiltered, token, sampling, scratch))
+
+
+def _is_shaped(row: Row) -> bool:
+    """Whether `_shape` would change anything."""
+    return bool(row.sampling.logit_bias or row.banned or row.mask is not None or _penalises(row.sampling))
+
+
+def _penalises(sampling: Sampling) -> bool:
+    return bool(sampling.repeat_penalty != 1.0 or sampling.frequency_penalty or sampling.presence_penalty)
 
 
 def _shape(row_logits: Floats, row: Row) -> None:
@@ -84,7 +95,7 @@ def _shape(row_logits: Floats, row: Row) -> None:
     sampling = row.sampling
     for token, bias in sampling.logit_bias.items():
         row_logits[token] += bias
-    if sampling.repeat_penalty != 1.0 or sampling.frequency_penalty or sampling.presence_penalty:
+    if _penalises(sampling):
         _penalise(row_logits, row)
     for token in row.banned:
         row_logits[token] = -np.inf
