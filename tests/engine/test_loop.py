@@ -57,7 +57,7 @@ KINDS: dict[str, tuple[Sampling, Constraint | None, tuple[ToolSchema, ...]]] = {
     "greedy": (GREEDY, None, ()),
     "seeded": (SEEDED, None, ()),
     "json": (Sampling(max_tokens=60, temperature=1.0, seed=3), JsonSchema(SCHEMA), ()),
-    "calls": (Sampling(max_tokens=60, temperature=1.0, seed=5), ToolCalls("required"), TOOLS),
+    "calls": (Sampling(max_tokens=60, temperature=1.0, seed=1), ToolCalls("required"), TOOLS),
     "auto": (Sampling(max_tokens=30, temperature=1.0, seed=6, ignore_eos=True), ToolCalls("auto"), TOOLS),
 }
 

@@ -113,7 +113,7 @@ def generations(count: int) -> list[Generation]:
 
 async def run(options: Options) -> Findings:
     """See the module."""
-    wanted = generations(16 if options.quick else 200)
+    wanted = generations(16 if options.quick else 500)
     spec = WorkerSpec(str(options.model), "bench", threads=options.threads, context=1024, speculate="off")
     findings = Findings()
     async with running_worker(replace(spec, sequences=1)) as worker:
