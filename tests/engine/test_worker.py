@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aios_actors.engine.framing import decode_worker_frame, encode, read_frame
 from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextPrompt, TokenPrompt
 from aios_actors.engine.protocol import (
     Cancel,
@@ -33,9 +34,6 @@ from aios_actors.engine.protocol import (
     Tokenize,
     Tokenized,
     WorkerFrame,
-    decode_worker_frame,
-    encode,
-    read_frame,
 )
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.engine.worker import SPINS, spin_briefly

@@ -1,30 +1,20 @@
 """The frames between the node and a worker process.
 
-Contract: a frame is a 4-byte big-endian length and that many bytes of msgpack, a tagged Struct. The transport is any
-byte stream (a Unix socket today). `encode` makes a whole frame; `Unframer` cuts a stream back into payloads without
-any I/O of its own; `read_frame` and `receive_frame` do it on an asyncio reader and on a blocking socket. A frame above
-`MAX_FRAME` or one that does not decode raises `ProtocolError`: the connection is then of no more use.
-
-Order: the worker sends `Hello`; the node answers `Start`; the worker sends `Loading` any number of times and then
-`Ready` or `StartFailed`. After `Ready` every `Submit` ends in exactly one `Event` whose `finish` is not empty.
+Contract: plain data; how it travels is in `framing`. The worker sends `Hello`; the node answers `Start`; the worker
+sends `Loading` any number of times and then `Ready` or `StartFailed`. After `Ready` every `Submit` ends in exactly one
+`Event` whose `finish` is not empty.
 """
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import struct
-from collections.abc import Iterator
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from aios_actors.engine.messages import Constraint, Prompt, Sampling, ToolCall
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 
 VERSION = 1
-MAX_FRAME = 64 << 20
 TOKEN_VARIABLE = "AIOS_WORKER_TOKEN"  # the environment variable with the secret that a worker says in its `Hello`
 
 FinishReason = Literal["", "stop", "length", "tool_calls", "slice", "preempted", "cancelled", "error"]
@@ -42,10 +32,6 @@ ErrorCode = Literal[
 StartErrorCode = Literal[
     "no_file", "not_gguf", "load_failed", "context_failed", "bad_spec", "bad_template", "bad_adapter"
 ]
-
-
-class ProtocolError(Exception):
-    """Raised when a peer sends bytes that are no frame of this protocol."""
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
@@ -293,84 +279,3 @@ class Pong(Struct, frozen=True, tag="pong"):
 
 NodeFrame = Start | Submit | Cancel | Preempt | Forget | Hold | Tokenize | Embed | Ping | Shutdown
 WorkerFrame = Hello | Loading | Ready | StartFailed | Step | Tokenized | Embedded | Pong
-
-_HEADER = struct.Struct(">I")
-
-
-def encode(frame: NodeFrame | WorkerFrame) -> bytes:
-    """One whole frame, header included. Raises `ProtocolError` if it would be larger than `MAX_FRAME`."""
-    payload = msgspec.msgpack.encode(frame)
-    if len(payload) > MAX_FRAME:
-        raise ProtocolError(f"a {type(frame).__name__} frame of {len(payload)} bytes is above the limit of {MAX_FRAME}")
-    return _HEADER.pack(len(payload)) + payload
-
-
-def decode_node_frame(payload: bytes) -> NodeFrame:
-    """The frame that a node sent. Raises `ProtocolError` with the path of what is wrong."""
-    try:
-        frame: NodeFrame = msgspec.msgpack.decode(payload, type=NodeFrame)
-        return frame
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"the node sent a frame that does not decode: {error}") from error
-
-
-def decode_worker_frame(payload: bytes) -> WorkerFrame:
-    """The frame that a worker sent. Raises `ProtocolError` with the path of what is wrong."""
-    try:
-        frame: WorkerFrame = msgspec.msgpack.decode(payload, type=WorkerFrame)
-        return frame
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"the worker sent a frame that does not decode: {error}") from error
-
-
-def _checked_length(header: bytes) -> int:
-    (length,) = _HEADER.unpack(header)
-    if length > MAX_FRAME:
-        raise ProtocolError(f"a frame of {length} bytes is above the limit of {MAX_FRAME}; this is no peer of ours")
-    return int(length)
-
-
-class Unframer:
-    """Cuts a byte stream into payloads; keeps what is incomplete for the next `feed`."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add `data` and yield every payload that is now complete. Raises `ProtocolError` for an absurd length."""
-        self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            end = _HEADER.size + _checked_length(bytes(self._buffer[: _HEADER.size]))
-            if len(self._buffer) < end:
-                return
-            payload = bytes(self._buffer[_HEADER.size : end])
-            del self._buffer[:end]
-            yield payload
-
-
-async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
-    """The next payload from an asyncio stream; None at the end of the stream, also one in the midst of a frame."""
-    try:
-        header = await reader.readexactly(_HEADER.size)
-        return await reader.readexactly(_checked_length(header))
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
-
-
-def receive_frame(connection: socket.socket) -> bytes | None:
-    """The next payload from a blocking socket; None at the end of the stream, also one in the midst of a frame."""
-    header = _receive_exactly(connection, _HEADER.size)
-    return None if header is None else _receive_exactly(connection, _checked_length(header))
-
-
-def _receive_exactly(connection: socket.socket, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        try:
-            chunk = connection.recv(min(size - len(data), 1 << 20))
-        except ConnectionError:
-            return None
-        if not chunk:
-            return None
-        data += chunk
-    return bytes(data)

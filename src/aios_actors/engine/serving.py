@@ -16,6 +16,7 @@ import structlog
 
 from aios_actors.engine.chat import TemplateError
 from aios_actors.engine.embed import Embedder
+from aios_actors.engine.framing import ProtocolError, decode_node_frame, encode, receive_frame
 from aios_actors.engine.loop import Engine
 from aios_actors.engine.model import LoadError, load
 from aios_actors.engine.protocol import (
@@ -29,7 +30,6 @@ from aios_actors.engine.protocol import (
     Ping,
     Pong,
     Preempt,
-    ProtocolError,
     Ready,
     Shutdown,
     Start,
@@ -39,9 +39,6 @@ from aios_actors.engine.protocol import (
     Tokenize,
     Tokenized,
     WorkerFrame,
-    decode_node_frame,
-    encode,
-    receive_frame,
 )
 from aios_actors.engine.sequence import RequestError
 

@@ -15,15 +15,13 @@ from pathlib import Path
 
 import anyio
 
+from aios_actors.engine.framing import decode_worker_frame, encode, read_frame
 from aios_actors.engine.protocol import (
     TOKEN_VARIABLE,
     Hello,
     NodeFrame,
     Shutdown,
     WorkerFrame,
-    decode_worker_frame,
-    encode,
-    read_frame,
 )
 
 GOODBYE_S = 2.0

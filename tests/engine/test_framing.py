@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aios_actors.engine import framing as f
 from aios_actors.engine import messages as m
 from aios_actors.engine import protocol as p
 from aios_actors.engine.spec import WorkerSpec
@@ -103,71 +104,71 @@ worker_frames = (
 
 @given(frame=node_frames)
 def test_node_frames_come_back_equal(frame: p.NodeFrame) -> None:
-    assert p.decode_node_frame(p.encode(frame)[4:]) == frame
+    assert f.decode_node_frame(f.encode(frame)[4:]) == frame
 
 
 @given(frame=worker_frames)
 def test_worker_frames_come_back_equal(frame: p.WorkerFrame) -> None:
-    assert p.decode_worker_frame(p.encode(frame)[4:]) == frame
+    assert f.decode_worker_frame(f.encode(frame)[4:]) == frame
 
 
 @given(frames=st.lists(node_frames, min_size=1, max_size=4), cuts=st.lists(st.integers(0, 400), max_size=8))
 def test_a_stream_may_be_cut_anywhere(frames: list[p.NodeFrame], cuts: list[int]) -> None:
-    stream = b"".join(map(p.encode, frames))
+    stream = b"".join(map(f.encode, frames))
     edges = sorted({0, len(stream), *(c for c in cuts if c < len(stream))})
-    unframer = p.Unframer()
+    unframer = f.Unframer()
     payloads = [x for a, b in itertools.pairwise(edges) for x in unframer.feed(stream[a:b])]
-    assert [p.decode_node_frame(x) for x in payloads] == frames
+    assert [f.decode_node_frame(x) for x in payloads] == frames
 
 
 def test_a_frame_above_the_limit_is_refused_before_it_is_read() -> None:
-    header = (p.MAX_FRAME + 1).to_bytes(4, "big")
-    with pytest.raises(p.ProtocolError, match="above the limit"):
-        list(p.Unframer().feed(header))
+    header = (f.MAX_FRAME + 1).to_bytes(4, "big")
+    with pytest.raises(f.ProtocolError, match="above the limit"):
+        list(f.Unframer().feed(header))
 
 
 def test_a_frame_above_the_limit_is_not_sent() -> None:
-    with pytest.raises(p.ProtocolError, match="Submit frame of"):
-        p.encode(p.Submit(1, m.TextPrompt("x" * (p.MAX_FRAME + 1))))
+    with pytest.raises(f.ProtocolError, match="Submit frame of"):
+        f.encode(p.Submit(1, m.TextPrompt("x" * (f.MAX_FRAME + 1))))
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x80", b"\x81\xa4type\xa4nope"])
 def test_bytes_that_are_no_frame_are_refused(payload: bytes) -> None:
-    with pytest.raises(p.ProtocolError, match="does not decode"):
-        p.decode_node_frame(payload)
-    with pytest.raises(p.ProtocolError, match="does not decode"):
-        p.decode_worker_frame(payload)
+    with pytest.raises(f.ProtocolError, match="does not decode"):
+        f.decode_node_frame(payload)
+    with pytest.raises(f.ProtocolError, match="does not decode"):
+        f.decode_worker_frame(payload)
 
 
 def test_a_wrong_value_is_refused_with_its_path() -> None:
-    frame = p.encode(p.Submit(1, m.TextPrompt("a"), m.Sampling(max_tokens=7)))
+    frame = f.encode(p.Submit(1, m.TextPrompt("a"), m.Sampling(max_tokens=7)))
     broken = frame[4:].replace(b"max_tokens\x07", b"max_tokens\xff")
-    with pytest.raises(p.ProtocolError, match=r"\$\.sampling\.max_tokens"):
-        p.decode_node_frame(broken)
+    with pytest.raises(f.ProtocolError, match=r"\$\.sampling\.max_tokens"):
+        f.decode_node_frame(broken)
 
 
 async def test_an_asyncio_reader_gets_frames_and_then_the_end() -> None:
     reader = asyncio.StreamReader()
-    reader.feed_data(p.encode(p.Ping(1)) + p.encode(p.Ping(2))[:-1])
+    reader.feed_data(f.encode(p.Ping(1)) + f.encode(p.Ping(2))[:-1])
     reader.feed_eof()
-    payload = await p.read_frame(reader)
-    assert payload is not None and p.decode_node_frame(payload) == p.Ping(1)
-    assert await p.read_frame(reader) is None
+    payload = await f.read_frame(reader)
+    assert payload is not None and f.decode_node_frame(payload) == p.Ping(1)
+    assert await f.read_frame(reader) is None
 
 
 def test_a_socket_gets_frames_and_then_the_end() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(p.encode(p.Ping(1)) + b"\0\0")
+        theirs.sendall(f.encode(p.Ping(1)) + b"\0\0")
         theirs.shutdown(socket.SHUT_WR)
-        payload = p.receive_frame(ours)
-        assert payload is not None and p.decode_node_frame(payload) == p.Ping(1)
-        assert p.receive_frame(ours) is None
+        payload = f.receive_frame(ours)
+        assert payload is not None and f.decode_node_frame(payload) == p.Ping(1)
+        assert f.receive_frame(ours) is None
 
 
 def test_what_the_node_imports_does_not_load_llama_cpp() -> None:
     program = (
-        "import sys; from aios_actors.engine import protocol, messages, spec, gguf; "
+        "import sys; from aios_actors.engine import framing, protocol, messages, spec, gguf; "
         "print([name for name in ('llama_cpp', 'numpy', 'llguidance', 'jinja2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
