@@ -4,7 +4,8 @@ Contract: pure functions of one row of shape (vocabulary,), whose greatest value
 the tokens whose logits lie above a border of its own. Top-k and min-p find theirs before the draw: at a bound that the
 greatest of every 64 values give, and at a fixed distance from `best`. Top-p needs none: a token is drawn from what the
 others keep, and again if those likelier than it hold `top_p` of the weight (as FlashInfer's rejection sampling does).
-Without them most of a row counts as a whole, by a bound of its weight: only the likeliest tokens need an exponential.
+Where neither top-k nor min-p leaves few tokens, only the likeliest get an exponential: all others together count as
+one candidate of the weight that they may have at most, and one drawn of them stands with a chance of its own weight.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from aios_actors.engine.messages import Sampling
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Tokens = npt.NDArray[np.int64]
-# What all the tokens that count as a whole weigh at most, the likeliest one weighing 1.
+# What all the tokens that count as one candidate weigh at most, the likeliest one weighing 1.
 _REST = 0.5
 # Exponentials of at most so much can be summed over any vocabulary as 32-bit floats.
 _LARGE = 60.0
@@ -56,7 +57,6 @@ def draw(logits: Floats, best: float, sampling: Sampling, points: Iterator[float
         share = rest / (rest + float(weights.sum())) if rest else 0.0
         if point < share:
             token = int(next(points) * logits.size)
-            # As each of them was drawn as if it weighed the most that it may, it stands with a chance of its weight.
             weight = math.exp((float(logits[token]) - best) / sampling.temperature)
             if not floor < logits[token] < border or next(points) * rest >= weight * logits.size:
                 continue
