@@ -8,6 +8,7 @@ from collections.abc import Callable
 import llama_cpp
 import pytest
 
+from aios_actors.engine.cost import Work
 from aios_actors.engine.loop import Engine
 from aios_actors.engine.messages import (
     ChatMessage,
@@ -21,6 +22,7 @@ from aios_actors.engine.messages import (
     ToolCalls,
     ToolSchema,
 )
+from aios_actors.engine.plan import Plan
 from aios_actors.engine.protocol import Cancel, Fault, NodeFrame, Ping, Preempt, Result, Submit
 from tests.engine.driving import AlwaysMoves, Driver
 
@@ -302,6 +304,16 @@ def test_a_request_that_leaves_no_token_fails_alone(driver: Driver) -> None:
     results = driver.run(Submit(1, TextPrompt("a"), nothing), Submit(2, TextPrompt("b"), GREEDY))
     assert results[1].error is not None and results[1].error.code == "bad_sampling"
     assert len(results[2].tokens) == 24
+
+
+def test_a_plan_without_a_step_ends_in_an_error_and_not_in_a_loop(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(driver.engine._planner, "plan", lambda running, room: Plan([], Work()))
+        result = driver.run(Submit(1, TextPrompt("a"), GREEDY))[1]
+    assert result.error is not None and result.error.code == "internal"
+    assert len(driver.run(Submit(2, TextPrompt("a"), GREEDY))[2].tokens) == 24
 
 
 def test_a_sequence_ends_where_its_context_does(driver: Driver) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aios_actors.engine.batch import Batch
 from aios_actors.engine.cost import CostModel, Work
@@ -17,15 +20,16 @@ BUDGET = 20
 
 
 class Budget(CostModel):
-    """Allows `BUDGET` tokens of prefill, and remembers what it was asked for."""
+    """Allows `tokens` of prefill, and remembers what it was asked for."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.tokens = BUDGET
         self.asked: list[Work] = []
 
     def prefill_budget(self, decoding: Work, start: int, passes: int = 0) -> int:
         self.asked.append(decoding)
-        return BUDGET
+        return self.tokens
 
 
 class Requests:
@@ -45,12 +49,15 @@ class Requests:
         request.tokens, request.submit = [1] * (100 + pending), SimpleNamespace(priority=priority)
         self.running.append(request)
 
-    def plan(self) -> Plan:
-        return self.planner.plan(self.running, 512)
+    def plan(self, room: int = 512) -> Plan:
+        return self.planner.plan(self.running, room)
 
     def step(self) -> dict[int, int]:
         """Plans a step and takes it as done; tokens by slot. Whoever has all tokens computed gets a new one."""
-        plan = self.plan()
+        return self.take(self.plan())
+
+    def take(self, plan: Plan) -> dict[int, int]:
+        """Takes a plan as done."""
         for chunk in plan.chunks:
             self.slots[chunk.sequence.slot].append(chunk.tokens)
             if chunk.complete:
@@ -134,3 +141,30 @@ def test_without_decoders_prompts_take_all_the_room() -> None:
     requests.add(0, 300)
     requests.add(1, 300)
     assert requests.step() == {0: 300, 1: 212}
+
+
+@given(
+    prompts=st.dictionaries(st.integers(0, 7), st.tuples(st.integers(1, 300), st.booleans()), min_size=1),
+    budgets=st.lists(st.integers(4, 400), min_size=1, max_size=5),
+    room=st.integers(8, 512),
+    split=st.booleans(),
+)
+def test_every_step_goes_on_and_every_prompt_gets_its_logits(
+    prompts: dict[int, tuple[int, bool]], budgets: list[int], room: int, split: bool
+) -> None:
+    requests = Requests(split=split)
+    for slot, (pending, decodes) in prompts.items():
+        requests.add(slot, 1 if decodes else pending, decodes=decodes)
+    for budget in itertools.islice(itertools.cycle(budgets), 1000):
+        if all(request.started for request in requests.running):
+            break
+        requests.cost.tokens = budget
+        pending = {r.slot: len(r.tokens) - requests.slots[r.slot].length for r in requests.running}
+        decoders = {r.slot for r in requests.running if r.started}
+        plan = requests.plan(room)
+        shares = {chunk.sequence.slot: len(chunk.tokens) for chunk in plan.chunks}
+        assert all(0 < share <= pending[slot] for slot, share in shares.items())
+        assert [chunk.complete for chunk in plan.chunks] == [shares[slot] == pending[slot] for slot in shares]
+        assert shares and decoders <= set(shares) and sum(shares.values()) <= room
+        requests.take(plan)
+    assert all(request.started for request in requests.running)

@@ -145,7 +145,9 @@ class Engine:
             self.kv.bring_back()
         plan = self._planner.plan(self._running, self._make_room())
         planned = self._clock()
-        if plan.chunks and self._compute(plan.chunks):
+        if not plan.chunks:
+            self._give_up()
+        elif self._compute(plan.chunks):
             self._sample([chunk for chunk in plan.chunks if chunk.complete])
             self._cost.observe_step(plan.work, self._clock() - planned)
         self._retire()
@@ -271,6 +273,12 @@ class Engine:
 
     def _refuse(self, request: int, error: RequestError) -> None:
         self._events.append(Event(request, finish="error", result=Result(error=error.fault)))
+
+    def _give_up(self) -> None:
+        """Fail what runs though nothing of it can be computed: a bug, but else the same step would be taken for ever."""
+        for sequence in self._running:
+            self._log.error("nothing to compute", syscall=sequence.id, slot=self.kv.slots[sequence.slot])
+            sequence.fail(Fault("internal", "the engine planned no step for this request; please report it"))
 
     def _fail(self, sequence: Sequence, code: int) -> None:
         message = f"llama_decode returned {code} for {self._batch.size} tokens{self.model.last_error()}"

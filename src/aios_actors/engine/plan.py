@@ -128,7 +128,7 @@ class Planner:
         for sequence in _most_urgent(prefilling):
             bridged = shares.get(sequence.id, 0)
             pending = self._pending(sequence) - bridged
-            most = _WHOLE if left > 0 and not pieces else left
+            most = max(left, _WHOLE if left > 0 and not pieces else 0)
             share = min(pending if pending <= most else max(left, 0), room)
             if pieces and share < min(pending, _SMALLEST_PIECE):
                 break
