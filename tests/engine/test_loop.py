@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
+from random import Random
 
 import llama_cpp
 import pytest
@@ -22,6 +24,7 @@ from aios_actors.engine.messages import (
     ToolCalls,
     ToolSchema,
 )
+from aios_actors.engine.model import Model
 from aios_actors.engine.plan import Plan
 from aios_actors.engine.protocol import Cancel, Fault, NodeFrame, Ping, Preempt, Result, Submit
 from tests.engine.driving import AlwaysMoves, Driver
@@ -358,6 +361,25 @@ def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
     assert (stats.running, stats.waiting) == (0, 0)
     assert stats.kv_tokens == sum(s.length for s in driver.engine.kv.slots) <= stats.kv_capacity
     assert all(min(r.queue_s, r.prefill_s, r.decode_s) >= 0 for r in results.values())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_request_ends_whatever_time_steps_take(make_model: Callable[..., Model], seed: int) -> None:
+    """Budgets and pages follow from measured times, which a busy machine scatters."""
+    random = Random(seed)
+    times = itertools.accumulate(
+        random.expovariate(1e4) * (50 if random.random() < 0.1 else 1) for _ in itertools.count()
+    )
+    driver = Driver(Engine(make_model(), clock=lambda: next(times)))
+    kinds = [(SEEDED, None, ()), *KINDS.values()]
+    for number, (sampling, constraint, tools) in enumerate(kinds * 2):
+        driver.engine.submit(Submit(number, chat(f"Part {number}", tools), sampling, constraint))
+    for _ in range(2000):
+        if not driver.engine.has_work:
+            break
+        driver.events += driver.engine.step()
+    results = driver.results()
+    assert len(results) == len(kinds) * 2 and not any(result.error for result in results.values())
 
 
 def test_pages_are_accounted_to_the_requests_that_moved_them(make_engine: MakeEngine) -> None:

@@ -275,7 +275,7 @@ class Engine:
         self._events.append(Event(request, finish="error", result=Result(error=error.fault)))
 
     def _give_up(self) -> None:
-        """Fail what runs though nothing of it can be computed: a bug, but else the same step would be taken for ever."""
+        """Fail what runs though the plan has nothing of it: a bug, which else would repeat the same step for ever."""
         for sequence in self._running:
             self._log.error("nothing to compute", syscall=sequence.id, slot=self.kv.slots[sequence.slot])
             sequence.fail(Fault("internal", "the engine planned no step for this request; please report it"))
