@@ -363,7 +363,7 @@ def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
     assert all(min(r.queue_s, r.prefill_s, r.decode_s) >= 0 for r in results.values())
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(16))
 def test_every_request_ends_whatever_time_steps_take(make_model: Callable[..., Model], seed: int) -> None:
     """Budgets and pages follow from measured times, which a busy machine scatters."""
     random = Random(seed)
