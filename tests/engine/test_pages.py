@@ -121,6 +121,18 @@ def test_without_a_disk_the_least_recently_used_is_dropped() -> None:
     assert fetch(store, pages["a"]) == pages["a"] and fetch(store, pages["c"]) == pages["c"]
 
 
+def test_a_page_that_made_room_after_it_was_found_is_not_loaded() -> None:
+    store = PageStore("d", size(50))
+    tokens = {name: [seed * 100 + i for i in range(50)] for seed, name in enumerate("ab")}
+    put(store, "a", tokens["a"])
+    found = store.find(array(tokens["a"]))
+    assert found is not None
+    put(store, "b", tokens["b"])
+    assert store.load(found) is None
+    assert (store.refused, store.paged_in) == (0, 0)
+    assert fetch(store, tokens["b"]) == tokens["b"]
+
+
 def test_a_disk_slower_than_the_model_is_not_used(tmp_path: Path) -> None:
     cost = CostModel()
     for _ in range(3):

@@ -165,7 +165,12 @@ class PageStore:
         return hit if self._cost.worth_moving(resident, hit.length, ("restore", total), ("read", read)) else None
 
     def load(self, hit: Hit) -> memoryview | None:
-        """The state of a hit's tokens; None, and the page is gone, if a part of it is damaged or foreign."""
+        """The state of a hit's tokens; None, and the page is gone, if a part of it is damaged or foreign.
+
+        None too if the page had to make room for others since it was found.
+        """
+        if hit.page not in self._tree:
+            return None
         states: list[tuple[memoryview, int]] = []
         for page, cells in _parts(hit):
             content = self._content(page)
