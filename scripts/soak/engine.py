@@ -81,7 +81,9 @@ class Requests:
         return Submit(
             number,
             text if draw.random() < 0.2 else ChatPrompt((system, user), tools),
-            replace(draw.choice([PLAIN, DRAWN]), max_tokens=draw.choice([3, 12, 40, 120]), seed=draw.randrange(100)),
+            replace(
+                draw.choice([PLAIN, DRAWN]), max_tokens=draw.choice([3, 12, 40, 120, 300]), seed=draw.randrange(100)
+            ),
             draw.choice([None, None, JsonSchema(SCHEMA), calls]),
             conversation=draw.choice(["", f"talk-{talk}"]),
             priority=draw.choice([0, 0, 0, 1, 5]),
@@ -124,7 +126,7 @@ def steps(engine: Engine) -> Iterable[int]:
 
 def engine_of(draw: random.Random, gguf: Path, folder: str) -> tuple[Engine, Model]:
     """An engine with drawn settings and a drawn clock."""
-    cache: dict[str, Any] = draw.choice([{}, {}, {"kv_unified": True}, {"cells": draw.choice([512, 700, 1024])}])
+    cache: dict[str, Any] = draw.choice([{}, {}, {"kv_unified": True}, {"cells": draw.choice([512, 600])}])
     model = load(
         spec(
             gguf,
