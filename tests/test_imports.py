@@ -20,6 +20,7 @@ MAY_IMPORT = {
         "actors",
         "syscalls",
         "engine.messages",
+        "engine.framing",
         "engine.protocol",
         "engine.spec",
         "config.structs",
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "control": ("control", "actors", "observe.state"),
     "cli": ("",),
 }
-NODE_SIDE = ("messages", "protocol", "spec", "gguf", "width")
+NODE_SIDE = ("messages", "framing", "protocol", "spec", "gguf", "width")
 """Modules of the engine that the node imports; they must not load llama.cpp or numpy into it."""
 
 
