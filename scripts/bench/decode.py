@@ -58,8 +58,14 @@ class Rates(Struct, frozen=True):
     decode: dict[int, float]
 
 
-async def ours(spec: WorkerSpec, sizes: Sizes) -> tuple[Rates, ModelInfo]:
-    """Our worker, and what it says of the model and its settings."""
+async def model_info(spec: WorkerSpec) -> ModelInfo:
+    """What our worker says of the model and its settings."""
+    async with running_worker(replace(spec, context=512, sequences=1)) as worker:
+        return worker.info
+
+
+async def ours(spec: WorkerSpec, sizes: Sizes) -> Rates:
+    """Our worker."""
     decode = {}
     # Contexts are as long as they must be, as llama-batched-bench's are: with room for 768 tokens each instead of 192,
     # 32 sequences decoded a tenth fewer tokens/s.
@@ -72,7 +78,7 @@ async def ours(spec: WorkerSpec, sizes: Sizes) -> tuple[Rates, ModelInfo]:
     async with running_worker(replace(spec, context=sizes.prefill + 1, sequences=1)) as alone:
         await prefill_rate(alone, vocabulary, 16)
         prefill = await prefill_rate(alone, vocabulary, sizes.prefill)
-    return Rates(prefill, decode), worker.info
+    return Rates(prefill, decode)
 
 
 class Setting(NamedTuple):
@@ -132,24 +138,23 @@ def compare(turns: list[tuple[Rates, dict[str, Rates]]], best: Mapping[int, str]
     """
     rows = []
     for width in sizes.widths:
-        name = best[width]
-        pairs = [(mine.decode[width], others[name].decode[width]) for mine, others in turns]
-        ratio = statistics.median(mine / floor for mine, floor in pairs)
-        beyond = statistics.median((1 / mine - 1 / floor) * width * 1e3 for mine, floor in pairs)
+        pairs = [(mine.decode[width], others[best[width]].decode[width]) for mine, others in turns]
         what = f"decode, {width} at once"
-        rows += [
-            Row(f"{what}: aios_actors", statistics.median(mine for mine, _ in pairs), "tokens/s"),
-            Row(f"{what}: llama-batched-bench", statistics.median(floor for _, floor in pairs), "tokens/s", name),
-            Row(what, ratio, "ratio", f"{len(pairs)} turns", DECODE_WANTED, ratio >= DECODE_WANTED),
-            Row(f"{what}: a step beyond its floor", beyond, "ms"),
-        ]
+        beyond = statistics.median((1 / mine - 1 / floor) * width * 1e3 for mine, floor in pairs)
+        rows += beside(what, pairs, best[width], DECODE_WANTED)
+        rows.append(Row(f"{what}: a step beyond its floor", beyond, "ms"))
     pairs = [(mine.prefill, others[best[0]].prefill) for mine, others in turns]
-    what = f"prefill of {sizes.prefill}"
+    return rows + beside(f"prefill of {sizes.prefill}", pairs, best[0])
+
+
+def beside(what: str, pairs: list[tuple[float, float]], setting: str, wanted: float | None = None) -> list[Row]:
+    """Medians of our rate, of that of llama-batched-bench in a setting, and of their ratio in each turn."""
+    ratio = statistics.median(mine / floor for mine, floor in pairs)
+    ok = None if wanted is None else ratio >= wanted
     return [
-        *rows,
         Row(f"{what}: aios_actors", statistics.median(mine for mine, _ in pairs), "tokens/s"),
-        Row(f"{what}: llama-batched-bench", statistics.median(floor for _, floor in pairs), "tokens/s", best[0]),
-        Row(what, statistics.median(mine / floor for mine, floor in pairs), "ratio", f"{len(pairs)} turns"),
+        Row(f"{what}: llama-batched-bench", statistics.median(floor for _, floor in pairs), "tokens/s", setting),
+        Row(what, ratio, "ratio", f"{len(pairs)} turns", wanted, ok),
     ]
 
 
@@ -193,17 +198,17 @@ def prefill(model: Model, ids: tuple[int, ...]) -> None:
 
 def alternate(base: WorkerSpec, program: Path, flags: list[str], sizes: Sizes) -> list[Row]:
     """Finds llama-batched-bench's best settings, then lets both sides take turns."""
-    _, info = anyio.run(ours, base, sizes)
+    chosen = settings(anyio.run(model_info, base))
     tried = {}
-    for name, setting in settings(info).items():
+    for name, setting in chosen.items():
         print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
         tried[name] = batched_bench(program, flags, setting, sizes)
     best = best_settings(tried)
     turns = []
     for turn in range(TURNS):
         print(f"turn {turn + 1} of {TURNS}", file=sys.stderr, flush=True)
-        mine, _ = anyio.run(ours, base, sizes)
-        turns.append((mine, {n: batched_bench(program, flags, settings(info)[n], sizes) for n in {*best.values()}}))
+        mine = anyio.run(ours, base, sizes)
+        turns.append((mine, {n: batched_bench(program, flags, chosen[n], sizes) for n in {*best.values()}}))
     return compare(turns, best, sizes)
 
 
@@ -225,7 +230,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 def own_rows(name: str, spec: WorkerSpec, sizes: Sizes) -> list[Row]:
     """What our worker reaches with these settings, beside nothing."""
-    mine, _ = anyio.run(ours, spec, sizes)
+    mine = anyio.run(ours, spec, sizes)
     rows = [Row(f"decode, {width} at once: {name}", rate, "tokens/s") for width, rate in mine.decode.items()]
     return [*rows, Row(f"prefill of {sizes.prefill}: {name}", mine.prefill, "tokens/s")]
 

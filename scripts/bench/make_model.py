@@ -86,8 +86,12 @@ def words(count: int) -> Iterator[tuple[str, str]]:
     return itertools.islice(itertools.chain(singles, spaced, spaced_pairs, quads), count)
 
 
-def write(shape: Shape, path: Path, *, name: str, seed: int = 0) -> None:
-    """Write the model to `path`; equal arguments give equal bytes."""
+def write(shape: Shape, path: Path, *, name: str, seed: int = 0, floats: bool = False) -> None:
+    """Write the model to `path`; equal arguments give equal bytes.
+
+    With `floats` the same weights are 32-bit floats. Before it multiplies by Q8_0 ones llama.cpp rounds activations
+    too, so that the last bit of one may grow to a hundredth of a nat.
+    """
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_context_length(shape.context)
@@ -100,7 +104,7 @@ def write(shape: Shape, path: Path, *, name: str, seed: int = 0) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocabulary)
     _add_vocabulary(writer, shape.vocabulary)
-    _add_tensors(writer, shape, np.random.default_rng(seed))
+    _add_tensors(writer, shape, np.random.default_rng(seed), floats)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -124,7 +128,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
     writer.add_chat_template(TEMPLATE)
 
 
-def _add_tensors(writer: gguf.GGUFWriter, shape: Shape, random: np.random.Generator) -> None:
+def _add_tensors(writer: gguf.GGUFWriter, shape: Shape, random: np.random.Generator, floats: bool) -> None:
     width, kv = shape.width, shape.width // shape.heads * shape.heads_kv
     matrices = {"token_embd": (shape.vocabulary, width)} | ({} if shape.tied else {"output": (shape.vocabulary, width)})
     norms = ["output_norm"]
@@ -142,7 +146,10 @@ def _add_tensors(writer: gguf.GGUFWriter, shape: Shape, random: np.random.Genera
         norms += [f"blk.{layer}.attn_norm", f"blk.{layer}.ffn_norm"]
     for part, (rows, columns) in matrices.items():
         blocks = _random_q8_0(random, rows, columns)
-        writer.add_tensor(f"{part}.weight", blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        if floats:
+            writer.add_tensor(f"{part}.weight", gguf.dequantize(blocks, gguf.GGMLQuantizationType.Q8_0))
+        else:
+            writer.add_tensor(f"{part}.weight", blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
     for part in norms:
         writer.add_tensor(f"{part}.weight", np.ones(width, np.float32))
 

@@ -1,6 +1,6 @@
 """Many seeded runs of the engine on a real llama.cpp context, with times that scatter as on a busy machine.
 
-The model is a tiny one of random weights, its KV is not rounded. Each seed draws settings (sequences, cells, batch,
+The model is a tiny one of random weights; neither they nor its KV are rounded. Each seed draws settings (sequences, cells, batch,
 budgets of host memory and disk, speculation), a clock, and requests: prompts that share beginnings, conversations that
 go on, constraints, tools, priorities, slices. Some are cancelled, preempted or forgotten on the way. After each run:
 every request ended exactly once, with the tokens that it gets alone, and the cache's books add up. In few requests they
@@ -10,12 +10,10 @@ random number lay on the border of two.
     python -m scripts.soak.engine [--seeds 2000] [--first 0]
 """
 
-import argparse
 import itertools
 import math
 import random
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,27 +30,16 @@ from aios_actors.engine.messages import (
     Sampling,
     TextPrompt,
     ToolCalls,
-    ToolSchema,
 )
 from aios_actors.engine.model import Model, load
 from aios_actors.engine.protocol import Result, Submit, TokenLogprob
 from aios_actors.engine.spec import WorkerSpec
-from aios_actors.observe.logs import configure_logs
 from scripts.bench.make_model import SHAPES, write
+from scripts.soak.command import run_seeds
+from tests.engine.driving import MOST_STEPS, SCHEMA, TOOLS, Driver
 
-MOST_STEPS = 20_000
-MOST_OTHERWISE = 0.005  # of all requests
-TIE = 0.05  # nats
-SCHEMA = {
-    "type": "object",
-    "properties": {"name": {"type": "string", "maxLength": 12}, "kind": {"enum": ["alpha", "beta"]}},
-    "required": ["name", "kind"],
-    "additionalProperties": False,
-}
-TOOLS = (
-    ToolSchema("list", "Lists.", {"type": "object", "properties": {}, "additionalProperties": False}),
-    ToolSchema("search", "Finds.", SCHEMA),
-)
+MOST_OTHERWISE = 0.001  # of all requests
+TIE = 0.001  # nats
 PLAIN = Sampling(ignore_eos=True)
 DRAWN = Sampling(temperature=0.9, top_p=0.95, repeat_penalty=1.2, ignore_eos=True)
 
@@ -97,11 +84,9 @@ class Requests:
         key = msgspec.msgpack.encode(submit)
         if key not in self._known:
             self._model.truncate(0, 0)
-            engine = Engine(self._model)
-            engine.submit(submit)
-            events = [event for _ in steps(engine) for event in engine.step()]
-            result = next(event.result for event in events if event.result is not None)
-            self._known[key] = Alone(result, tuple(each for event in events for each in event.logprobs))
+            driver = Driver(Engine(self._model))
+            result = driver.run(submit)[submit.id]
+            self._known[key] = Alone(result, tuple(each for event in driver.events for each in event.logprobs))
         return self._known[key]
 
     def close(self) -> None:
@@ -113,15 +98,6 @@ def spec(gguf: Path, **settings: Any) -> WorkerSpec:
     """A worker's settings; KV is not rounded, so that a batch's shape changes next to nothing."""
     own = {"context": 512, "threads": 1, "speculate": "off", "kv_type_k": "f32", "kv_type_v": "f32"}
     return WorkerSpec(str(gguf), "tiny", **{**own, **settings})
-
-
-def steps(engine: Engine) -> Iterable[int]:
-    """Counts while there is work. Raises AssertionError if it never ends."""
-    for step in itertools.count():
-        if not engine.has_work:
-            return
-        assert step < MOST_STEPS, f"it goes on and on: {engine._waiting}, {engine.kv.slots}"
-        yield step
 
 
 def engine_of(draw: random.Random, gguf: Path, folder: str) -> tuple[Engine, Model]:
@@ -227,7 +203,7 @@ def soak(seeds: Iterable[int]) -> Counter[str]:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         gguf = Path(folder) / "tiny.gguf"
-        write(SHAPES["tiny"], gguf, name="tiny")
+        write(SHAPES["tiny"], gguf, name="tiny", floats=True)
         requests = Requests(gguf)
         for seed in seeds:
             try:
@@ -239,18 +215,5 @@ def soak(seeds: Iterable[int]) -> Counter[str]:
     return counts
 
 
-def main() -> None:
-    """Reads the command line and runs all seeds; the first that fails ends it with its number."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2000, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first one")
-    options = parser.parse_args()
-    configure_logs("error")
-    began = time.perf_counter()
-    counts = soak(range(options.first, options.first + options.seeds))
-    print(f"{options.seeds} seeds hold, {(time.perf_counter() - began) / options.seeds * 1e3:.1f} ms each")
-    print(", ".join(f"{what} {times}" for what, times in sorted(counts.items())))
-
-
 if __name__ == "__main__":
-    main()
+    run_seeds(__doc__, soak, 2000)

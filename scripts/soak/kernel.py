@@ -8,12 +8,11 @@ own invariants hold.
     python -m scripts.soak.kernel [--seeds 10000] [--first 0]
 """
 
-import argparse
 import asyncio
 import contextlib
 import random
-import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from aios_actors.actors import ActorSystem, DeadlineExceeded, Refusal
@@ -28,10 +27,10 @@ from aios_actors.kernel.scheduler.actor import Scheduler
 from aios_actors.kernel.scheduler.messages import SetPolicy
 from aios_actors.kernel.scheduler.policies import POLICIES
 from aios_actors.kernel.tool import Tool, ToolRegistry
-from aios_actors.observe.logs import configure_logs
 from aios_actors.sdk import Agent, tool
 from aios_actors.syscalls.llm import Chat
 from scripts.soak.chaos import MODEL, PROMPT, Book, ChaoticCore, Shelf
+from scripts.soak.command import run_seeds
 from tests.kernel.fakes import kind_of
 
 KINDS = ("worker", "helper")
@@ -111,7 +110,7 @@ def drawn_budget(draw: random.Random) -> Budget:
     )
 
 
-def soak(seeds: range) -> Counter[str]:
+def soak(seeds: Iterable[int]) -> Counter[str]:
     """Runs all seeds. Returns how often what happened to the agents' syscalls, so that one sees what was tried.
 
     Raises:
@@ -227,18 +226,5 @@ def actor_named(system: ActorSystem, name: str) -> Any:
     return life.actor
 
 
-def main() -> None:
-    """Reads the command line and runs all seeds; the first that fails ends it with its number."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10_000, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first one")
-    options = parser.parse_args()
-    configure_logs("error")
-    began = time.perf_counter()
-    counts = soak(range(options.first, options.first + options.seeds))
-    print(f"{options.seeds} seeds hold, {(time.perf_counter() - began) / options.seeds * 1e3:.1f} ms each")
-    print(", ".join(f"{what} {times}" for what, times in sorted(counts.items())))
-
-
 if __name__ == "__main__":
-    main()
+    run_seeds(__doc__, soak, 10_000)

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from aios_actors.engine.cost import CostModel, Transfer
 from aios_actors.engine.loop import Engine
+from aios_actors.engine.messages import ToolSchema
 from aios_actors.engine.protocol import Event, Result, Submit
+
+MOST_STEPS = 20_000
+"""An engine of a test that takes more goes on for ever."""
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 12}, "kind": {"enum": ["alpha", "beta"]}},
+    "required": ["name", "kind"],
+    "additionalProperties": False,
+}
+TOOLS = (
+    ToolSchema("search", "", {"properties": {"query": {"type": "string", "maxLength": 8}}, "required": ["query"]}),
+    ToolSchema("list"),
+)
 
 
 class Driver:
@@ -18,8 +32,11 @@ class Driver:
         """Submit all at once and step to the end; results by id."""
         for submit in submits:
             self.engine.submit(submit)
+        steps = 0
         while self.engine.has_work:
+            assert steps < MOST_STEPS, "the engine goes on and on"
             self.events += self.engine.step()
+            steps += 1
         return self.results()
 
     def results(self) -> dict[int, Result]:

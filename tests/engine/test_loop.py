@@ -27,21 +27,11 @@ from aios_actors.engine.messages import (
 from aios_actors.engine.model import Model
 from aios_actors.engine.plan import Plan
 from aios_actors.engine.protocol import Cancel, Fault, NodeFrame, Ping, Preempt, Result, Submit
-from tests.engine.driving import AlwaysMoves, Driver
+from tests.engine.driving import SCHEMA, TOOLS, AlwaysMoves, Driver
 
 MakeEngine = Callable[..., Engine]
 GREEDY = Sampling(max_tokens=24, ignore_eos=True)
 SEEDED = Sampling(max_tokens=24, temperature=0.9, top_p=0.95, seed=11, repeat_penalty=1.2, ignore_eos=True)
-SCHEMA = {
-    "type": "object",
-    "properties": {"name": {"type": "string", "maxLength": 12}, "kind": {"enum": ["alpha", "beta"]}},
-    "required": ["name", "kind"],
-    "additionalProperties": False,
-}
-TOOLS = (
-    ToolSchema("search", "", {"properties": {"query": {"type": "string", "maxLength": 8}}, "required": ["query"]}),
-    ToolSchema("list"),
-)
 
 
 def chat(text: str, tools: tuple[ToolSchema, ...] = ()) -> ChatPrompt:

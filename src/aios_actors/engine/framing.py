@@ -12,13 +12,17 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
 from aios_actors.engine.protocol import NodeFrame, WorkerFrame
 
 MAX_FRAME = 64 << 20
+F = TypeVar("F")
 _HEADER = struct.Struct(">I")
+_NODE_FRAMES: msgspec.msgpack.Decoder[NodeFrame] = msgspec.msgpack.Decoder(NodeFrame)
+_WORKER_FRAMES: msgspec.msgpack.Decoder[WorkerFrame] = msgspec.msgpack.Decoder(WorkerFrame)
 
 
 class ProtocolError(Exception):
@@ -35,20 +39,19 @@ def encode(frame: NodeFrame | WorkerFrame) -> bytes:
 
 def decode_node_frame(payload: bytes) -> NodeFrame:
     """The frame that a node sent. Raises `ProtocolError` with the path of what is wrong."""
-    try:
-        frame: NodeFrame = msgspec.msgpack.decode(payload, type=NodeFrame)
-        return frame
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"the node sent a frame that does not decode: {error}") from error
+    return _decode(_NODE_FRAMES, payload, "node")
 
 
 def decode_worker_frame(payload: bytes) -> WorkerFrame:
     """The frame that a worker sent. Raises `ProtocolError` with the path of what is wrong."""
+    return _decode(_WORKER_FRAMES, payload, "worker")
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[F], payload: bytes, sender: str) -> F:
     try:
-        frame: WorkerFrame = msgspec.msgpack.decode(payload, type=WorkerFrame)
-        return frame
+        return decoder.decode(payload)
     except msgspec.MsgspecError as error:
-        raise ProtocolError(f"the worker sent a frame that does not decode: {error}") from error
+        raise ProtocolError(f"the {sender} sent a frame that does not decode: {error}") from error
 
 
 def _checked_length(header: bytes) -> int:
