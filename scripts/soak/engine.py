@@ -1,11 +1,11 @@
 """Many seeded runs of the engine on a real llama.cpp context, with times that scatter as on a busy machine.
 
-The model is a tiny one of random weights; neither they nor its KV are rounded. Each seed draws settings (sequences, cells, batch,
-budgets of host memory and disk, speculation), a clock, and requests: prompts that share beginnings, conversations that
-go on, constraints, tools, priorities, slices. Some are cancelled, preempted or forgotten on the way. After each run:
-every request ended exactly once, with the tokens that it gets alone, and the cache's books add up. In few requests they
-may differ, as llama.cpp rounds otherwise in another batch: where two tokens were as good as equally likely, or where a
-random number lay on the border of two.
+The model is a tiny one of random weights; neither they nor its KV are rounded. Each seed draws settings (sequences,
+cells, batch, budgets of host memory and disk, speculation), a clock, and requests: prompts that share beginnings,
+conversations that go on, constraints, tools, priorities, slices. Some are cancelled, preempted or forgotten on the way.
+After each run: every request ended exactly once, with the tokens that it gets alone, and the cache's books add up. In
+very few they may differ, as llama.cpp sums otherwise in another batch: where two tokens were as good as equally likely,
+or where a random number lay on the border of two.
 
     python -m scripts.soak.engine [--seeds 2000] [--first 0]
 """
