@@ -27,6 +27,7 @@ from aios_actors.engine.batch import Batch
 from aios_actors.engine.model import Model, load
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.engine.worker import SPINS
+from aios_actors.kernel.llm_core.generation import UNREAD_REPORT_S
 from aios_actors.observe.logs import configure_logs
 from scripts.bench import llama_tools
 from scripts.bench.choice import add_engine_arguments, chosen_model, chosen_threads, llama_cpp_flags
@@ -74,7 +75,7 @@ async def ours(spec: WorkerSpec, sizes: Sizes) -> Rates:
         vocabulary = Vocabulary(worker.info.vocabulary, worker.info.eog_tokens)
         await decode_rate(worker, vocabulary, 1, 16, 4)
         for width in sizes.widths:
-            decode[width] = await decode_rate(worker, vocabulary, width, sizes.prompt, sizes.out)
+            decode[width] = await decode_rate(worker, vocabulary, width, sizes.prompt, sizes.out, UNREAD_REPORT_S)
     async with running_worker(replace(spec, context=sizes.prefill + 1, sequences=1)) as alone:
         await prefill_rate(alone, vocabulary, 16)
         prefill = await prefill_rate(alone, vocabulary, sizes.prefill)

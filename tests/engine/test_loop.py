@@ -222,6 +222,27 @@ def test_forced_tokens_are_not_sampled(driver: Driver) -> None:
     assert driver.engine.stats().forced_tokens == result.tokens_forced
 
 
+def test_unread_tokens_are_told_once_a_period_together_and_none_is_lost(make_model: Callable[..., Model]) -> None:
+    ticks = itertools.count()
+    engine = Engine(make_model(), clock=lambda: next(ticks) * 1e-3)
+    texts = [chat(word) for word in ("read", "unread", "neither")]
+    sampling = Sampling(max_tokens=200, ignore_eos=True)
+    frames = []
+    for number, text in enumerate(texts):
+        engine.submit(Submit(number, text, sampling, report_s=0.2 * (number > 0)))
+    while engine.has_work:
+        frames.append({event.id: event for event in engine.step()})
+    told = [[frame[number] for frame in frames if number in frame] for number in range(3)]
+    assert len(told[0]) > 150 and 5 < len(told[1]) < 50
+    assert [len(events[0].tokens) for events in told] == [1, 1, 1]
+    assert all((1 in frame) == (2 in frame) for frame in frames)
+    for number, events in enumerate(told):
+        result = events[-1].result
+        assert result is not None and result.tokens == tuple(token for event in events for token in event.tokens)
+        assert result.text == "".join(event.text for event in events)
+        assert result.tokens == alone(Driver(engine), Submit(9, texts[number], sampling)).tokens
+
+
 def test_a_single_choice_needs_no_computation(driver: Driver) -> None:
     result = driver.run(Submit(1, chat("Go"), GREEDY, Choice(("exactly this",))))[1]
     assert result.text == driver.text_of(1) == "exactly this"

@@ -24,12 +24,14 @@ class Request(Struct, frozen=True):
         tokens: the prompt.
         max_tokens: length of the answer, which no end-of-generation token may cut short; with a schema, the most.
         schema: JSON Schema that the answer satisfies; None for free text.
+        report_s: how often our own worker tells its tokens, in seconds; 0: with each step.
     """
 
     agent: str
     tokens: tuple[int, ...]
     max_tokens: int
     schema: Mapping[str, Any] | None = None
+    report_s: float = 0.0
 
 
 class Answer(Struct, frozen=True):

@@ -47,7 +47,7 @@ class Ran(NamedTuple):
     Attributes:
         finish: why.
         result: what it came to.
-        stamps: when each step brought tokens of it.
+        stamps: when tokens of it came.
         logprobs: of each token, if the request asked for them.
     """
 
@@ -77,7 +77,14 @@ class WorkerEndpoint:
         """See `Endpoint`."""
         constraint = JsonSchema(dict(request.schema)) if request.schema is not None else None
         sampling = Sampling(max_tokens=request.max_tokens, ignore_eos=constraint is None)
-        submit = Submit(next(self._ids), TokenPrompt(request.tokens), sampling, constraint, conversation=request.agent)
+        submit = Submit(
+            next(self._ids),
+            TokenPrompt(request.tokens),
+            sampling,
+            constraint,
+            conversation=request.agent,
+            report_s=request.report_s,
+        )
         ran = await self.submit(submit, on_first)
         return Answer(ran.result.tokens, ran.stamps, ran.result.tokens_cached, ran.result.tokens_forced)
 

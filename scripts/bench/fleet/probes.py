@@ -59,21 +59,19 @@ async def prefill_rate(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int) 
     return prompt / (answer.stamps[0] - began)
 
 
-async def decode_rate(endpoint: Endpoint, vocabulary: Vocabulary, width: int, prompt: int, out: int) -> float:
+async def decode_rate(
+    endpoint: Endpoint, vocabulary: Vocabulary, width: int, prompt: int, out: int, report_s: float = 0.0
+) -> float:
     """Tokens a second of `width` generations after prompts of `prompt` tokens, while all of them decode."""
     prompts = [vocabulary.draw(prompt, "decode", width, n) for n in range(width)]
-    requests = [Request(f"decode-{width}-{n}", each, out) for n, each in enumerate(prompts)]
+    requests = [Request(f"decode-{width}-{n}", each, out, report_s=report_s) for n, each in enumerate(prompts)]
     # Prompts are computed before: else the first generations may be over when the last ones begin.
     await gather(endpoint, [Request(each.agent, each.tokens, 1) for each in requests])
     answers = await gather(endpoint, requests)
-    first, last = max(each.stamps[0] for each in answers), min(each.stamps[-1] for each in answers)
-    # A piece may hold several tokens; only the share of them that came in the window counts.
-    tokens = sum(len(each.tokens) * _share(each.stamps, first, last) for each in answers)
-    return tokens / (last - first) if last > first else 0.0
-
-
-def _share(stamps: Sequence[float], first: float, last: float) -> float:
-    return sum(first < stamp <= last for stamp in stamps) / len(stamps)
+    if min(each.stamps[-1] for each in answers) <= max(each.stamps[0] for each in answers):
+        return 0.0  # they never decoded together
+    # Tokens may be told several at a time; between its first and its last, each generation's are taken to come evenly.
+    return sum((len(each.tokens) - 1) / (each.stamps[-1] - each.stamps[0]) for each in answers)
 
 
 async def stall(

@@ -34,6 +34,7 @@ class Adapters:
         self._fingerprints = {name: _fingerprint(name, path) for name, path in paths.items()}
         self._loaded = {name: _load(model, name, path) for name, path in paths.items()}
         self._sets: dict[str, dict[str, float]] = {"": {}}
+        self._in_force = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,11 +52,14 @@ class Adapters:
         return key
 
     def apply(self, key: str) -> None:
-        """Let the decode calls from here on use the set of `key`; cheap if it is in force already."""
+        """Let the decode calls from here on use the set of `key`; nothing is done if it is in force already."""
+        if key == self._in_force:
+            return
         chosen = self._sets[key]
         pointers = (llama_cpp.llama_adapter_lora_p_ctypes * len(chosen))(*(self._loaded[name] for name in chosen))
         scales = (ctypes.c_float * len(chosen))(*chosen.values())
         llama_cpp.llama_set_adapters_lora(self._context, pointers, len(chosen), scales)
+        self._in_force = key
 
 
 class Turns:

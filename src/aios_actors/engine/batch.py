@@ -21,40 +21,53 @@ class Batch:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.size = 0
         self.outputs = 0
-        self._tokens = np.zeros(capacity, np.int32)
-        self._positions = np.zeros(capacity, np.int32)
-        self._wanted = np.zeros(capacity, np.int8)
-        self._sequences = np.zeros(capacity, np.int32)
+        # Runs are mostly one token long: lists grow by them in a tenth of the time that slices of arrays take.
+        self._runs: tuple[list[int], ...] = ([], [], [], [])
+        arrays = [np.zeros(capacity, kind) for kind in (np.int32, np.int32, np.int32, np.int8)]
+        self._arrays = tokens, positions, sequences, wanted = arrays
         self._counts = np.ones(capacity, np.int32)
         # Every token belongs to exactly one sequence, so its list of ids is one element of a plain array.
-        first = self._sequences.ctypes.data
+        first = sequences.ctypes.data
         self._lists = np.arange(first, first + 4 * capacity, 4, dtype=np.uintp)
-        self.raw = llama_cpp.llama_batch(
+        self._raw = llama_cpp.llama_batch(
             n_tokens=0,
-            token=_pointer(self._tokens, ctypes.c_int32),
+            token=_pointer(tokens, ctypes.c_int32),
             embd=None,
-            pos=_pointer(self._positions, ctypes.c_int32),
+            pos=_pointer(positions, ctypes.c_int32),
             n_seq_id=_pointer(self._counts, ctypes.c_int32),
             seq_id=_pointer(self._lists, ctypes.POINTER(ctypes.c_int32)),
-            logits=_pointer(self._wanted, ctypes.c_int8),
+            logits=_pointer(wanted, ctypes.c_int8),
         )
+
+    @property
+    def size(self) -> int:
+        """The number of tokens in it."""
+        return len(self._runs[0])
+
+    @property
+    def raw(self) -> llama_cpp.llama_batch:
+        """What `llama_decode` takes; valid until the next `add`, `clear` or `raw`."""
+        self._raw.n_tokens = size = self.size
+        for array, values in zip(self._arrays, self._runs, strict=True):
+            array[:size] = values
+        return self._raw
 
     def clear(self) -> None:
         """Start an empty batch."""
-        self.size = self.outputs = self.raw.n_tokens = 0
+        self.outputs = 0
+        for values in self._runs:
+            values.clear()
 
     def add(self, sequence: int, tokens: Sequence[int], position: int, *, outputs: int) -> None:
         """Append `tokens` of `sequence` from `position` on; asks for the logits after each of the last `outputs`."""
-        start, end = self.size, self.size + len(tokens)
-        self._tokens[start:end] = tokens
-        self._positions[start:end] = np.arange(position, position + len(tokens))
-        self._sequences[start:end] = sequence
-        self._wanted[start:end] = 0
-        self._wanted[end - outputs : end] = 1
+        count = len(tokens)
+        every, positions, sequences, wanted = self._runs
+        every += tokens
+        positions += range(position, position + count)
+        sequences += [sequence] * count
+        wanted += [0] * (count - outputs) + [1] * outputs
         self.outputs += outputs
-        self.size = self.raw.n_tokens = end
 
 
 def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:

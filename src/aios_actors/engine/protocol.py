@@ -153,7 +153,8 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     it stays parked after the end for the next turn; empty: the prefix is still found by its tokens, but it is the first
     to be evicted. Higher `priority` is admitted first; equal ones in order of arrival. `adapters` are the LoRA adapters
     to compute with, each with its scale. A prompt after which there is no room for `reserve` tokens, but at most a
-    quarter of the context, is too long.
+    quarter of the context, is too long. The first token is told at once, later ones every `report_s` seconds and at the
+    end; 0: each step's.
     """
 
     id: int
@@ -166,6 +167,7 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     priority: int = 0
     adapters: dict[str, float] = {}
     reserve: int = 1
+    report_s: float = 0.0
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):

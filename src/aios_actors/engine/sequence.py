@@ -80,8 +80,10 @@ class Sequence:
         self.forced = 0
         self._error: Fault | None = None
         self._banned = tuple(vocab.eog) if self.sampling.ignore_eos else ()
+        self._reported: float | None = None
         self._new_tokens: list[int] = []
         self._new_text: list[str] = []
+        self._new_pieces: list[bytes] = []  # of new tokens: not yet through the stream
         self._new_logprobs: list[TokenLogprob] = []
         self._replay(submit.generated)
 
@@ -151,15 +153,22 @@ class Sequence:
         self.finish, self._error = "error", fault
 
     def event(self, now: float) -> Event | None:
-        """What happened since the last call, or None; with the result once the request is finished."""
-        result = self._result(now) if self.finish else None
-        if not self._new_tokens and result is None:
+        """What happened since the last event; None while nothing is due. With the result once it is finished."""
+        if not self.finish and not (self._new_tokens and self._due(now)):
             return None
+        self._reported = now
+        self._read()
+        result = self._result(now) if self.finish else None
         event = Event(
             self.id, tuple(self._new_tokens), "".join(self._new_text), self.finish, result, tuple(self._new_logprobs)
         )
         self._new_tokens, self._new_text, self._new_logprobs = [], [], []
         return event
+
+    def _due(self, now: float) -> bool:
+        """Whether it is time to tell of new tokens. Requests with the same period are due together: in one frame."""
+        period = self.submit.report_s
+        return self._reported is None or not period or now // period > self._reported // period
 
     def _replay(self, generated: Iterable[int]) -> None:
         """Take the tokens of an earlier run without announcing them again."""
@@ -169,6 +178,7 @@ class Sequence:
             self._append(token)
             if self.finish:
                 break
+        self._read()
         self._new_tokens, self._new_text = [], []
         self.first_output = len(self.tokens)
         if not self.finish:
@@ -183,11 +193,19 @@ class Sequence:
             self._end("stop")
             return
         if token in self._shown:
-            self._new_text.append(self._stream.push(self._vocab.pieces[token]))
+            self._new_pieces.append(self._vocab.pieces[token])
+        if self.sampling.stop:
+            self._read()
         if self._stream.stopped:
             self._end("stop")
         elif self.generated >= self.sampling.max_tokens or len(self.tokens) >= self._context:
             self._end("length")
+
+    def _read(self) -> None:
+        """Turn what came since the last time into text: with each token only where it may hold a stop string."""
+        if self._new_pieces:
+            self._new_text.append(self._stream.push(b"".join(self._new_pieces)))
+            self._new_pieces.clear()
 
     def _force(self) -> None:
         """Append what the constraint leaves no choice about, the end included."""
@@ -212,6 +230,7 @@ class Sequence:
             self.interrupt("slice")
 
     def _end(self, reason: FinishReason) -> None:
+        self._read()
         text, self._calls = self._stream.finish(self._call_seed())
         self._new_text.append(text)
         self.finish = "tool_calls" if self._calls and reason == "stop" else reason

@@ -7,7 +7,7 @@ bookkeeping does, how many are free. With split streams every slot has cells of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -67,13 +67,12 @@ class Slot:
         """The tokens whose KV is resident; shape (length,)."""
         return self._buffer[: self.length]
 
-    def append(self, tokens: Iterable[int]) -> None:
+    def append(self, tokens: Sequence[int] | Tokens) -> None:
         """Note that the KV of `tokens` was computed or restored."""
-        new = np.asarray(tokens, np.int32)
-        end = self.length + len(new)
-        self._buffer[self.length : end] = new
+        end = self.length + len(tokens)
+        self._buffer[self.length : end] = tokens
         if self._pool is not None:
-            self._cells[self.length : end] = self._pool.take(len(new))
+            self._cells[self.length : end] = self._pool.take(len(tokens))
         self.length = end
 
     def share(self, source: Slot, length: int) -> None:

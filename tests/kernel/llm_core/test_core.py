@@ -6,11 +6,11 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from aios_actors.actors import Actor, ActorRef, ActorSystem, handler
+from aios_actors.actors import Actor, ActorRef, ActorSystem, Reply, handler
 from aios_actors.config.structs import ModelConfig
 from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextPrompt
 from aios_actors.engine.protocol import NodeFrame
@@ -18,6 +18,7 @@ from aios_actors.engine.spec import WorkerSpec
 from aios_actors.kernel.accounts import Account, Accounts
 from aios_actors.kernel.llm_core import AwaitReady, ListWorkers, LlmCore
 from aios_actors.kernel.llm_core.embeddings import DEATHS, EmbeddingRequests
+from aios_actors.kernel.llm_core.generation import UNREAD_REPORT_S, Generation
 from aios_actors.kernel.llm_core.messages import AgentWaits, Capacity, EmbedTexts, Generate, Outcome, PreemptJob
 from aios_actors.models import resolve
 from aios_actors.syscalls.errors import EmbeddingFailed, GenerationFailed, ModelUnavailable
@@ -97,6 +98,12 @@ async def test_a_listener_that_raises_loses_its_stream_and_not_its_answer(tmp_pa
         outcome = await core.generate(on_text=listener, sampling=Sampling(max_tokens=40, ignore_eos=True))
         assert outcome.result is not None and len(outcome.generated) == 40
         assert len(heard) == 1
+
+
+@pytest.mark.parametrize(("on_text", "period"), [(print, 0.0), (None, UNREAD_REPORT_S)])
+def test_a_worker_tells_each_token_at_once_only_where_it_is_read(on_text: Any, period: float) -> None:
+    request = Generate(id=1, caller="a", model="nano", prompt=PROMPT, sampling=LONG, on_text=on_text)
+    assert Generation(request, cast(Reply[Outcome], None)).frame().report_s == period
 
 
 async def test_a_killed_workers_generations_come_back_with_their_tokens_and_go_on_exactly(tmp_path: Path) -> None:

@@ -11,6 +11,13 @@ from aios_actors.engine.protocol import Event, Submit
 from aios_actors.kernel.llm_core.messages import Generate, Outcome
 from aios_actors.syscalls.errors import ContextOverflow, GenerationFailed
 
+UNREAD_REPORT_S = 0.25
+"""How often, in seconds, a worker tells the tokens of a generation whose text nobody reads as it comes.
+
+On two CPUs each frame takes one from llama.cpp's threads. What a worker that dies had not told is computed again by
+another, so this is also the most that its death costs.
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -41,6 +48,7 @@ class Generation:
             slice=request.slice,
             adapters=request.adapters,
             reserve=request.reserve,
+            report_s=0.0 if request.on_text else UNREAD_REPORT_S,
         )
 
     def take(self, event: Event) -> None:
