@@ -2,24 +2,28 @@
 
 Nothing is shared and nothing is reused: a number of generations side by side, in our worker process with all that it
 does (sampling, frames, books), and in llama.cpp's own benchmark, which only decodes, at its best of several settings
-for each width. Same weights, threads and lengths. A shared machine's speed changes within minutes, so both sides then
-take turns, and the median of the turns' ratios counts. The last rows are what moving a parked context costs.
+for each width. Same weights, threads and lengths. A shared machine's speed changes within seconds, so both sides then
+take turns at each width, and the median of the turns' ratios counts. The last rows are what moving a parked context
+costs.
 
     python -m scripts.bench.decode [--quick] [--json] [--model GGUF | --shape 135m] [--threads N] [--batched-bench PATH]
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+import anyio.to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -32,13 +36,13 @@ from aios_actors.observe.logs import configure_logs
 from scripts.bench import llama_tools
 from scripts.bench.choice import add_engine_arguments, chosen_model, chosen_threads, llama_cpp_flags
 from scripts.bench.fleet.load import Vocabulary
-from scripts.bench.fleet.ours import running_worker
+from scripts.bench.fleet.ours import WorkerEndpoint, running_worker
 from scripts.bench.fleet.probes import decode_rate, prefill_rate
 from scripts.bench.report import Row, add_arguments, report
 
 DECODE_WANTED, PAGING_WANTED = 0.95, 100.0
 REPEATS = 3
-TURNS = 3
+TURNS = 7
 TRIES = 5
 
 
@@ -65,21 +69,44 @@ async def model_info(spec: WorkerSpec) -> ModelInfo:
         return worker.info
 
 
-async def ours(spec: WorkerSpec, sizes: Sizes) -> Rates:
-    """Our worker."""
-    decode = {}
+class Ours:
+    """Our worker, or rather two: one for prefill, whose context has room for nothing else."""
+
+    def __init__(self, decoding: WorkerEndpoint, prefilling: WorkerEndpoint, sizes: Sizes) -> None:
+        self._decoding = decoding
+        self._prefilling = prefilling
+        self._sizes = sizes
+        self._vocabulary = Vocabulary(decoding.info.vocabulary, decoding.info.eog_tokens)
+        self._prompts = itertools.count()
+
+    async def rate(self, width: int) -> float:
+        """Tokens a second at a width, or with 0 of prefill."""
+        sizes = self._sizes
+        if not width:
+            return await prefill_rate(self._prefilling, self._vocabulary, sizes.prefill, next(self._prompts))
+        endpoint, vocabulary = self._decoding, self._vocabulary
+        return await decode_rate(endpoint, vocabulary, width, sizes.prompt, sizes.out, UNREAD_REPORT_S)
+
+    async def rates(self) -> Rates:
+        """All of them."""
+        decode = {width: await self.rate(width) for width in self._sizes.widths}
+        return Rates(await self.rate(0), decode)
+
+
+@contextlib.asynccontextmanager
+async def ours(spec: WorkerSpec, sizes: Sizes) -> AsyncIterator[Ours]:
+    """Starts our workers and warms them up."""
     # Contexts are as long as they must be, as llama-batched-bench's are: with room for 768 tokens each instead of 192,
     # 32 sequences decoded a tenth fewer tokens/s.
     context, sequences = sizes.prompt + sizes.out, max(sizes.widths)
-    async with running_worker(replace(spec, context=context, sequences=sequences)) as worker:
-        vocabulary = Vocabulary(worker.info.vocabulary, worker.info.eog_tokens)
-        await decode_rate(worker, vocabulary, 1, 16, 4)
-        for width in sizes.widths:
-            decode[width] = await decode_rate(worker, vocabulary, width, sizes.prompt, sizes.out, UNREAD_REPORT_S)
-    async with running_worker(replace(spec, context=sizes.prefill + 1, sequences=1)) as alone:
-        await prefill_rate(alone, vocabulary, 16)
-        prefill = await prefill_rate(alone, vocabulary, sizes.prefill)
-    return Rates(prefill, decode)
+    async with (
+        running_worker(replace(spec, context=context, sequences=sequences)) as decoding,
+        running_worker(replace(spec, context=sizes.prefill + 1, sequences=1)) as prefilling,
+    ):
+        side = Ours(decoding, prefilling, sizes)
+        for width in (0, 1):
+            await side.rate(width)
+        yield side
 
 
 class Setting(NamedTuple):
@@ -102,24 +129,36 @@ def settings(info: ModelInfo) -> dict[str, Setting]:
     }
 
 
-def batched_bench(program: Path, common: list[str], setting: Setting, sizes: Sizes) -> Rates:
-    """llama-batched-bench in one setting. Raises RuntimeError if it fails."""
-    environment = {**os.environ, **setting.environment}
+class BatchedBench:
+    """llama-batched-bench with the options that all settings have in common."""
 
-    def run(prompt: int, out: int, widths: tuple[int, ...]) -> list[dict[str, float]]:
+    def __init__(self, program: Path, common: list[str], sizes: Sizes) -> None:
+        self._command = [str(program), *common]
+        self._sizes = sizes
+
+    def rates(self, setting: Setting) -> Rates:
+        """All of them, in one setting. Raises RuntimeError if it fails."""
+        decode = self._run(setting, self._sizes.prompt, self._sizes.out, self._sizes.widths)
+        return Rates(self.rate(setting, 0), {int(line["pl"]): line["speed_tg"] for line in decode})
+
+    def rate(self, setting: Setting, width: int) -> float:
+        """Tokens a second at a width, or with 0 of prefill. Raises RuntimeError if it fails."""
+        if not width:
+            return self._run(setting, self._sizes.prefill, 1, (1,))[0]["speed_pp"]
+        return self._run(setting, self._sizes.prompt, self._sizes.out, (width,))[0]["speed_tg"]
+
+    def _run(self, setting: Setting, prompt: int, out: int, widths: tuple[int, ...]) -> list[dict[str, float]]:
         lengths = ["-c", str(max(widths) * (prompt + out)), "-npp", str(prompt), "-ntg", str(out)]
-        command = [str(program), *common, *setting.options, *lengths, "-npl", ",".join(map(str, widths))]
+        command = [*self._command, *setting.options, *lengths, "-npl", ",".join(map(str, widths))]
         command += ["--output-format", "jsonl"]
         # It prints from a thread of its own, and now and then ends before that has written everything.
         for _ in range(TRIES):
+            environment = {**os.environ, **setting.environment}
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
             if len(lines) == len(widths):
                 return lines
         raise RuntimeError(f"{' '.join(command)} printed {len(lines)} results: {done.stderr[-500:]}")
-
-    decode = {int(line["pl"]): line["speed_tg"] for line in run(sizes.prompt, sizes.out, sizes.widths)}
-    return Rates(run(sizes.prefill, 1, (1,))[0]["speed_pp"], decode)
 
 
 def best_settings(tried: Mapping[str, Rates]) -> dict[int, str]:
@@ -129,23 +168,21 @@ def best_settings(tried: Mapping[str, Rates]) -> dict[int, str]:
     return {0: max(tried, key=lambda name: tried[name].prefill)} | best
 
 
-def compare(turns: list[tuple[Rates, dict[str, Rates]]], best: Mapping[int, str], sizes: Sizes) -> list[Row]:
+def compare(turns: Mapping[int, list[tuple[float, float]]], best: Mapping[int, str], sizes: Sizes) -> list[Row]:
     """Rows of each width beside the best setting for it, and how long a step takes beyond llama.cpp's own.
 
     Args:
-        turns: what both sides reached in each turn, llama-batched-bench by setting.
-        best: the setting that counts for each width, and with 0 for prefill.
+        turns: what both sides reached in each turn, by width; 0 is prefill.
+        best: the setting of llama-batched-bench by width.
         sizes: the widths.
     """
     rows = []
     for width in sizes.widths:
-        pairs = [(mine.decode[width], others[best[width]].decode[width]) for mine, others in turns]
         what = f"decode, {width} at once"
-        beyond = statistics.median((1 / mine - 1 / floor) * width * 1e3 for mine, floor in pairs)
-        rows += beside(what, pairs, best[width], DECODE_WANTED)
+        beyond = statistics.median((1 / mine - 1 / floor) * width * 1e3 for mine, floor in turns[width])
+        rows += beside(what, turns[width], best[width], DECODE_WANTED)
         rows.append(Row(f"{what}: a step beyond its floor", beyond, "ms"))
-    pairs = [(mine.prefill, others[best[0]].prefill) for mine, others in turns]
-    return rows + beside(f"prefill of {sizes.prefill}", pairs, best[0])
+    return rows + beside(f"prefill of {sizes.prefill}", turns[0], best[0])
 
 
 def beside(what: str, pairs: list[tuple[float, float]], setting: str, wanted: float | None = None) -> list[Row]:
@@ -197,19 +234,21 @@ def prefill(model: Model, ids: tuple[int, ...]) -> None:
     model.logits(1)
 
 
-def alternate(base: WorkerSpec, program: Path, flags: list[str], sizes: Sizes) -> list[Row]:
-    """Finds llama-batched-bench's best settings, then lets both sides take turns."""
-    chosen = settings(anyio.run(model_info, base))
+async def alternate(base: WorkerSpec, bench: BatchedBench, sizes: Sizes) -> list[Row]:
+    """Finds llama-batched-bench's best settings, then lets both sides take turns, width by width."""
+    chosen = settings(await model_info(base))
     tried = {}
     for name, setting in chosen.items():
         print(f"llama-batched-bench, {name}", file=sys.stderr, flush=True)
-        tried[name] = batched_bench(program, flags, setting, sizes)
+        tried[name] = await anyio.to_thread.run_sync(bench.rates, setting)
     best = best_settings(tried)
-    turns = []
-    for turn in range(TURNS):
-        print(f"turn {turn + 1} of {TURNS}", file=sys.stderr, flush=True)
-        mine = anyio.run(ours, base, sizes)
-        turns.append((mine, {n: batched_bench(program, flags, chosen[n], sizes) for n in {*best.values()}}))
+    turns: dict[int, list[tuple[float, float]]] = {width: [] for width in (0, *sizes.widths)}
+    async with ours(base, sizes) as side:
+        for turn in range(TURNS):
+            print(f"turn {turn + 1} of {TURNS}", file=sys.stderr, flush=True)
+            for width, pairs in turns.items():
+                mine = await side.rate(width)
+                pairs.append((mine, await anyio.to_thread.run_sync(bench.rate, chosen[best[width]], width)))
     return compare(turns, best, sizes)
 
 
@@ -220,7 +259,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
     base = WorkerSpec(str(model), "bench", threads=threads, gpu_layers=options.gpu_layers, speculate="off")
     program = options.batched_bench or llama_tools.binary("llama-batched-bench")
     if program is not None:
-        rows = alternate(base, program, llama_cpp_flags(model, threads, options.gpu_layers), sizes)
+        bench = BatchedBench(program, llama_cpp_flags(model, threads, options.gpu_layers), sizes)
+        rows = anyio.run(alternate, base, bench, sizes)
     else:
         print("llama-batched-bench: skipped, build it with scripts.bench.llama_tools", file=sys.stderr)
         rows = own_rows("aios_actors", base, sizes)
@@ -231,7 +271,12 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 def own_rows(name: str, spec: WorkerSpec, sizes: Sizes) -> list[Row]:
     """What our worker reaches with these settings, beside nothing."""
-    mine = anyio.run(ours, spec, sizes)
+
+    async def reached() -> Rates:
+        async with ours(spec, sizes) as side:
+            return await side.rates()
+
+    mine = anyio.run(reached)
     rows = [Row(f"decode, {width} at once: {name}", rate, "tokens/s") for width, rate in mine.decode.items()]
     return [*rows, Row(f"prefill of {sizes.prefill}: {name}", mine.prefill, "tokens/s")]
 

@@ -51,9 +51,9 @@ async def best_rates(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int, ou
     return Rates(prefill, max(decode))
 
 
-async def prefill_rate(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int) -> float:
-    """Tokens a second up to the first token after a prompt that shares nothing with others."""
-    request = Request(f"prefill-{prompt}", vocabulary.draw(prompt, "prefill", prompt), 1)
+async def prefill_rate(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int, number: int = 0) -> float:
+    """Tokens a second up to the first token after a prompt that shares nothing with others of another `number`."""
+    request = Request(f"prefill-{prompt}", vocabulary.draw(prompt, "prefill", prompt, number), 1)
     began = time.perf_counter()
     answer = await endpoint.complete(request)
     return prompt / (answer.stamps[0] - began)
