@@ -43,7 +43,7 @@ from scripts.bench.report import Row, add_arguments, report
 DECODE_WANTED, PAGING_WANTED = 0.95, 100.0
 REPEATS = 3
 TURNS = 7
-TRIES = 5
+TRIES = 30
 
 
 class Sizes(Struct, frozen=True):
