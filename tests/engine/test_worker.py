@@ -235,6 +235,16 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's parent-death signal")
+async def test_a_worker_whose_node_died_before_it_connected_ends_with_a_word(tmp_path: Path) -> None:
+    nobody = tmp_path / "w.sock"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aios_actors.engine.worker", "--socket", str(nobody), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 0 and b"Traceback" not in said
+    assert b"there is no node" in said and str(nobody).encode() in said
+
+
 async def test_a_worker_does_not_outlive_its_parent(limit: Limit) -> None:
     with tempfile.TemporaryDirectory() as directory:
         accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()

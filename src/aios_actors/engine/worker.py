@@ -2,7 +2,7 @@
 
 Contract: connects to the node's Unix socket, says `Hello` with the token from the environment variable
 `AIOS_WORKER_TOKEN` and serves that connection. It ends with 0 after `Shutdown` and when the node closes the connection
-or dies, with 1 after `StartFailed` (the frame says why) and with 2 after a broken frame. Logs go to stderr.
+or is dead, with 1 after `StartFailed` (the frame says why) and with 2 after a broken frame. Logs go to stderr.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import signal
 import socket
 import sys
+
+import structlog
 
 from aios_actors.engine.protocol import TOKEN_VARIABLE
 from aios_actors.observe.logs import configure_logs
@@ -40,7 +42,11 @@ def main() -> int:
     from aios_actors.engine.serving import Worker
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.connect(arguments.socket)
+    try:
+        connection.connect(arguments.socket)
+    except OSError as error:  # it was killed while this process started
+        structlog.get_logger("worker").warning("there is no node", socket=arguments.socket, error=error.strerror)
+        return 0
     return Worker(connection).serve(os.environ.pop(TOKEN_VARIABLE, ""))
 
 
