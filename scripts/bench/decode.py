@@ -256,7 +256,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     """All rows."""
     sizes = Sizes((1, 4), 32, 16, 128, 256) if options.quick else Sizes()
     model, threads = chosen_model(options), chosen_threads(options)
-    base = WorkerSpec(str(model), "bench", threads=threads, gpu_layers=options.gpu_layers, speculate="off")
+    base = WorkerSpec(str(model), "bench", threads=options.threads, gpu_layers=options.gpu_layers, speculate="off")
     program = options.batched_bench or llama_tools.binary("llama-batched-bench")
     if program is not None:
         bench = BatchedBench(program, llama_cpp_flags(model, threads, options.gpu_layers), sizes)

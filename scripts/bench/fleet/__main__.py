@@ -95,7 +95,7 @@ class Bench:
             "bench",
             context=context,
             sequences=sequences,
-            threads=self._threads,
+            threads=self._options.threads,
             gpu_layers=self._options.gpu_layers,
             host_memory=HOST_MEMORY,
             speculate=self._options.speculate,

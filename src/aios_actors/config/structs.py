@@ -87,7 +87,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
             shared: when all are taken, the generations that came last wait until there is room.
         batch: most tokens in one step.
         ubatch: most tokens that llama.cpp computes at once; 0 is `batch`.
-        threads: CPU threads; 0 is all that the process may use.
+        threads: CPU threads; 0 is one for each CPU that the process may use, and fewer while others use them.
         threads_batch: CPU threads for batches of many tokens; 0 is `threads`.
         gpu_layers: layers to put on the GPU; -1 is all of them.
         device: device name as llama.cpp lists them (`CUDA0`, or `cuda:0`), or several with commas; "" lets llama.cpp

@@ -25,6 +25,7 @@ from aios_actors.engine.abort import AbortFlag
 from aios_actors.engine.adapters import AdapterError, Adapters
 from aios_actors.engine.protocol import StartErrorCode
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
+from aios_actors.engine.threads import Threads
 from aios_actors.engine.vocab import Vocab
 
 Logits = npt.NDArray[np.float32]
@@ -90,6 +91,8 @@ class Model:
         self.unified = bool(params.kv_unified)
         self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
         self._abort = AbortFlag(context)
+        self._threads = params.n_threads
+        self._adapted = None if spec.threads or spec.threads_batch else Threads(self._threads)
         self._log = log
         self._samplers: dict[int, Any] = {}
 
@@ -148,8 +151,16 @@ class Model:
         That is 0 done, 1 no room, 2 aborted, negative an error.
         """
         self.adapters.apply(adapters)
+        self._adapt_threads()
         self._abort.lower()
         return int(llama_cpp.llama_decode(self.context, batch))
+
+    def _adapt_threads(self) -> None:
+        """Leave CPUs to what else runs on them, unless the spec says how many threads there are."""
+        if self._adapted is not None and (wanted := self._adapted.wanted()) != self._threads:
+            self._threads = wanted
+            llama_cpp.llama_set_n_threads(self.context, wanted, wanted)
+            structlog.get_logger("engine").debug("threads", number=wanted)
 
     def abort(self) -> None:
         """Make the decode call under way return 2 soon; from any thread. Without one it does nothing."""

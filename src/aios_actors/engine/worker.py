@@ -20,8 +20,8 @@ from aios_actors.engine.protocol import TOKEN_VARIABLE
 from aios_actors.observe.logs import configure_logs
 
 _PR_SET_PDEATHSIG = 1
-SPINS = {"GOMP_SPINCOUNT": "300"}
-"""How long a thread of OpenMP looks for the others before it sleeps: some 10 microseconds."""
+SPINS = {"GOMP_SPINCOUNT": "1000"}
+"""How long a thread of OpenMP looks for the others before it sleeps: some 30 microseconds."""
 
 
 def main() -> int:
@@ -60,9 +60,10 @@ def spin_briefly() -> None:
     """Let llama.cpp's threads wait for each other briefly, then sleep, unless the user decided otherwise.
 
     They meet hundreds of times a step. With two threads on two cores (135M parameters, tokens/s for 1, 8 and 16
-    sequences) brief spinning reached 92, 178 and 230, and sleeping at once 35, 131 and 182. But a node shares its
-    machine with agents and tools, and a thread that spins longer waits for one that is not scheduled: beside two busy
-    processes it was 37, 70 and 114 briefly, 15, 69 and 101 asleep, and 5 and 42 for 1 and 8 without any sleep.
+    sequences) this reached 82, 168 and 220, a third of it 70, 130 and 169, and sleeping at once 35, 131 and 182. But a
+    node shares its machine with agents and tools, and a thread that spins longer waits for one that is not scheduled:
+    beside one busy process it was 24, 71 and 99, with ten times as long 10, 30 and 49, before `threads.py` takes one
+    of them away.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in SPINS.items():

@@ -1,0 +1,124 @@
+"""Threads leave CPUs to what else runs on them, and take them back."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+import llama_cpp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aios_actors.engine.batch import Batch
+from aios_actors.engine.model import Model
+from aios_actors.engine.threads import LONGEST_S, PERIOD_S, Load, Threads, _busy_ticks, read_load
+
+
+class Machine:
+    """CPUs on which others want `others` CPUs' worth of time, and get it before this process does."""
+
+    def __init__(self, cpus: int, most: int) -> None:
+        self.others = 0.0
+        self.reads = 0
+        self._now = 0.0
+        self._load = Load(cpus, 100.0, 10.0)
+        self.threads = Threads(most, self._read, lambda: self._now)
+
+    def _read(self) -> Load:
+        self.reads += 1
+        return self._load
+
+    def after(self, seconds: float) -> int:
+        """Decodes for so long; how many threads there are then."""
+        cpus = self._load.cpus
+        others = min(self.others, cpus) * seconds
+        own = min(self.threads.wanted() * seconds, cpus * seconds - others)
+        self._now += seconds
+        self._load = Load(cpus, self._load.busy + others + own, self._load.own + own)
+        return self.threads.wanted()
+
+
+@given(
+    cpus=st.integers(1, 32),
+    most=st.integers(1, 32),
+    loads=st.lists(st.tuples(st.floats(0, 40), st.floats(0, LONGEST_S * 2)), max_size=20),
+)
+def test_there_is_always_a_thread_and_never_more_than_the_most(
+    cpus: int, most: int, loads: list[tuple[float, float]]
+) -> None:
+    machine = Machine(cpus, most)
+    for machine.others, seconds in loads:
+        assert 1 <= machine.after(seconds) <= most
+
+
+@pytest.mark.parametrize(("others", "number"), [(0.0, 8), (0.3, 8), (1.0, 7), (2.5, 5), (7.9, 1), (20.0, 1)])
+def test_cpus_that_others_use_are_left_to_them_and_taken_back(others: float, number: int) -> None:
+    machine = Machine(8, 8)
+    assert machine.after(PERIOD_S) == 8
+    machine.others = others
+    assert machine.after(PERIOD_S) == number
+    machine.others = 0.0
+    assert machine.after(PERIOD_S) == 8
+
+
+def test_others_on_more_cpus_than_are_wanted_take_none_of_them() -> None:
+    machine = Machine(64, 4)
+    machine.after(PERIOD_S)
+    machine.others = 50.0
+    assert machine.after(PERIOD_S) == 4
+
+
+def test_load_is_read_twice_a_second_and_what_happened_in_a_long_rest_does_not_count() -> None:
+    machine = Machine(4, 4)
+    for _ in range(100):
+        machine.after(PERIOD_S / 10)
+    assert machine.reads == pytest.approx(10, abs=1)
+    machine.others = 3.0
+    assert machine.after(LONGEST_S + 1) == 4
+    assert machine.after(PERIOD_S) == 1
+
+
+def test_where_the_load_cannot_be_read_there_are_as_many_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads(3, lambda: None, itertools.count().__next__)
+    assert [threads.wanted() for _ in range(5)] == [3] * 5
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {10**6})
+    assert read_load() is None
+
+
+def test_the_machines_own_load_is_that_of_the_usable_cpus() -> None:
+    stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 3 50 60 4 5 99 0 0\ncpu1 10 0 0 70 0 0 0 0 0 0\nintr 5\n"
+    assert (_busy_ticks(stat, {0}), _busy_ticks(stat, {0, 1})) == (15, 25)
+    with pytest.raises(ValueError, match="lacks"):
+        _busy_ticks(stat, {2})
+    if (load := read_load()) is not None:
+        assert load.cpus == len(os.sched_getaffinity(0)) and load.busy > 0 and load.own > 0
+
+
+def test_the_number_of_threads_changes_nothing_of_the_output(make_model: Callable[..., Model]) -> None:
+    model = make_model(threads=2, sequences=4)
+    batch, seen = Batch(model.batch), []
+    for number in (1, 2):
+        llama_cpp.llama_set_n_threads(model.context, number, number)
+        for sequence in range(4):
+            model.truncate(sequence, 0)
+        batch.clear()
+        for sequence in range(4):
+            batch.add(sequence, list(range(5, 40 + sequence)), 0, outputs=1)
+        assert model.decode(batch.raw) == 0
+        seen.append(np.array(model.logits(batch.outputs)))
+        assert llama_cpp.llama_n_threads(model.context) == number, "who names a number gets it"
+    assert np.array_equal(*seen)
+
+
+def test_a_model_whose_threads_nobody_named_takes_what_is_free(
+    make_model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(threads=0)
+    monkeypatch.setattr(model, "_adapted", Threads(3, lambda: None))
+    batch = Batch(model.batch)
+    batch.add(0, [5, 6], 0, outputs=1)
+    assert model.decode(batch.raw) == 0
+    assert llama_cpp.llama_n_threads(model.context) == llama_cpp.llama_n_threads_batch(model.context) == 3
