@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aios_actors.engine.batch import Batch
 from aios_actors.engine.model import Model
-from aios_actors.engine.threads import LONGEST_S, PERIOD_S, Load, Threads, _busy_ticks, read_load
+from aios_actors.engine.threads import PAUSE_S, PERIOD_S, Load, Threads, _busy_ticks, read_load
 
 
 class Machine:
@@ -31,27 +31,30 @@ class Machine:
         self.reads += 1
         return self._load
 
-    def after(self, seconds: float) -> int:
-        """Decodes for so long; how many threads there are then."""
+    def after(self, seconds: float, *, idle: bool = False) -> int:
+        """Decodes for so long, or rests; how many threads there are then."""
         cpus = self._load.cpus
+        number = 0 if idle else self.threads.wanted()
         others = min(self.others, cpus) * seconds
-        own = min(self.threads.wanted() * seconds, cpus * seconds - others)
+        own = min(number * seconds, cpus * seconds - others)
         self._now += seconds
         self._load = Load(cpus, self._load.busy + others + own, self._load.own + own)
+        if not idle:
+            self.threads.ended()
         return self.threads.wanted()
 
 
 @given(
     cpus=st.integers(1, 32),
     most=st.integers(1, 32),
-    loads=st.lists(st.tuples(st.floats(0, 40), st.floats(0, LONGEST_S * 2)), max_size=20),
+    loads=st.lists(st.tuples(st.floats(0, 40), st.floats(0, 20), st.booleans()), max_size=20),
 )
 def test_there_is_always_a_thread_and_never_more_than_the_most(
-    cpus: int, most: int, loads: list[tuple[float, float]]
+    cpus: int, most: int, loads: list[tuple[float, float, bool]]
 ) -> None:
     machine = Machine(cpus, most)
-    for machine.others, seconds in loads:
-        assert 1 <= machine.after(seconds) <= most
+    for machine.others, seconds, idle in loads:
+        assert 1 <= machine.after(seconds, idle=idle) <= most
 
 
 @pytest.mark.parametrize(("others", "number"), [(0.0, 8), (0.3, 8), (1.0, 7), (2.5, 5), (7.9, 1), (20.0, 1)])
@@ -71,19 +74,29 @@ def test_others_on_more_cpus_than_are_wanted_take_none_of_them() -> None:
     assert machine.after(PERIOD_S) == 4
 
 
-def test_load_is_read_twice_a_second_and_what_happened_in_a_long_rest_does_not_count() -> None:
+def test_load_is_read_twice_a_second() -> None:
     machine = Machine(4, 4)
     for _ in range(100):
         machine.after(PERIOD_S / 10)
     assert machine.reads == pytest.approx(10, abs=1)
+
+
+def test_what_others_did_while_nothing_was_decoded_does_not_count() -> None:
+    machine = Machine(4, 4)
+    machine.after(PERIOD_S)
     machine.others = 3.0
-    assert machine.after(LONGEST_S + 1) == 4
-    assert machine.after(PERIOD_S) == 1
+    assert machine.after(PAUSE_S * 30, idle=True) == 4
+    machine.others = 0.0
+    assert machine.after(PERIOD_S) == 4
+    machine.others = 3.0
+    assert machine.after(PERIOD_S) == 1, "but also one long step tells"
 
 
 def test_where_the_load_cannot_be_read_there_are_as_many_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = Threads(3, lambda: None, itertools.count().__next__)
-    assert [threads.wanted() for _ in range(5)] == [3] * 5
+    for _ in range(5):
+        assert threads.wanted() == 3
+        threads.ended()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {10**6})
     assert read_load() is None
 

@@ -153,7 +153,10 @@ class Model:
         self.adapters.apply(adapters)
         self._adapt_threads()
         self._abort.lower()
-        return int(llama_cpp.llama_decode(self.context, batch))
+        code = int(llama_cpp.llama_decode(self.context, batch))
+        if self._adapted is not None:
+            self._adapted.ended()
+        return code
 
     def _adapt_threads(self) -> None:
         """Leave CPUs to what else runs on them, unless the spec says how many threads there are."""

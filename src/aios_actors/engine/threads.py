@@ -18,8 +18,8 @@ from msgspec import Struct
 
 PERIOD_S = 0.5
 """How long the load is watched before it counts: the kernel counts in hundredths of a second."""
-LONGEST_S = 10.0
-"""What others did in a longer time, in which this process was idle, says little about now."""
+PAUSE_S = 0.1
+"""After so long without a decode call the load is watched anew: what others did meanwhile says nothing about now."""
 IGNORED = 0.4
 """CPUs' worth of other work that is borne: a node that hands tokens out takes a tenth or two."""
 
@@ -67,18 +67,22 @@ class Threads:
         self._clock = clock
         self._number = most
         self._since = -math.inf
+        self._ended = -math.inf
         self._before: Load | None = None
 
     def wanted(self) -> int:
-        """How many the next decode call should have."""
+        """How many the decode call that now begins should have."""
         now = self._clock()
-        passed = now - self._since
-        if self._most == 1 or passed < PERIOD_S:
-            return self._number
-        load, before = self._read(), self._before
-        self._since, self._before = now, load
-        if load is not None and before is not None and passed < LONGEST_S:
-            others = (load.busy - before.busy - (load.own - before.own)) / passed
-            free = load.cpus - math.ceil(others - IGNORED)
-            self._number = max(1, min(self._most, free))
+        if self._most > 1 and now - self._ended > PAUSE_S:
+            self._since, self._before = now, self._read()
+        elif self._most > 1 and now - self._since >= PERIOD_S:
+            load, before = self._read(), self._before
+            if load is not None and before is not None:
+                others = (load.busy - before.busy - (load.own - before.own)) / (now - self._since)
+                self._number = max(1, min(self._most, load.cpus - math.ceil(others - IGNORED)))
+            self._since, self._before = now, load
         return self._number
+
+    def ended(self) -> None:
+        """The decode call is over."""
+        self._ended = self._clock()
