@@ -470,3 +470,12 @@ def test_short_batches_and_idle_engines_are_not_aborted(driver: Driver, monkeypa
     codes = abort_calls(driver, monkeypatch, {0: URGENT, 3: URGENT})
     driver.run(Submit(1, TextPrompt("short"), GREEDY))
     assert set(codes) == {0}
+
+
+def test_the_text_of_an_earlier_run_is_told_again_only_to_who_has_not_heard_it(driver: Driver) -> None:
+    whole = alone(driver, Submit(1, chat("tell"), GREEDY))
+    for number, retell in enumerate((False, True), 2):
+        result = driver.run(Submit(number, chat("tell"), GREEDY, generated=whole.tokens[:10], retell=retell))[number]
+        assert (result.text, driver.tokens_of(number)) == (whole.text, whole.tokens[10:])
+        told = driver.text_of(number)
+        assert told == whole.text if retell else whole.text.endswith(told) and told != whole.text

@@ -154,7 +154,7 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     to be evicted. Higher `priority` is admitted first; equal ones in order of arrival. `adapters` are the LoRA adapters
     to compute with, each with its scale. A prompt after which there is no room for `reserve` tokens, but at most a
     quarter of the context, is too long. The first token is told at once, later ones every `report_s` seconds and at the
-    end; 0: each step's.
+    end; 0: each step's. With `retell` the text of `generated` is told as well, for a listener that has not heard it.
     """
 
     id: int
@@ -168,6 +168,7 @@ class Submit(Struct, frozen=True, omit_defaults=True, tag="submit"):
     adapters: dict[str, float] = {}
     reserve: int = 1
     report_s: float = 0.0
+    retell: bool = False
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):

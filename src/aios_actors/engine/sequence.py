@@ -179,7 +179,7 @@ class Sequence:
             if self.finish:
                 break
         self._read()
-        self._new_tokens, self._new_text = [], []
+        self._new_tokens, self._new_text = [], self._new_text if self.submit.retell else []
         self.first_output = len(self.tokens)
         if not self.finish:
             self._force()

@@ -48,6 +48,7 @@ class Generation:
             slice=request.slice,
             adapters=request.adapters,
             reserve=request.reserve,
+            retell=request.retell,
             report_s=0.0 if request.on_text else UNREAD_REPORT_S,
         )
 

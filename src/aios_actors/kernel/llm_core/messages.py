@@ -43,6 +43,7 @@ class Generate(Message[Outcome], frozen=True):
         adapters: LoRA adapters to compute with, each with its scale.
         reserve: tokens that must be left to generate, or the prompt is too long.
         on_text: called with each new piece of text.
+        retell: whether it is also told the text of `generated`, which it has not heard.
         account: charged with what is generated in vain, when nobody waits for it any more.
     """
 
@@ -58,6 +59,7 @@ class Generate(Message[Outcome], frozen=True):
     adapters: dict[str, float] = msgspec.field(default_factory=dict)
     reserve: int = 1
     on_text: Callable[[str], None] | None = None
+    retell: bool = False
     account: Account | None = None
 
 

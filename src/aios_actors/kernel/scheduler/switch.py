@@ -53,6 +53,7 @@ class ContextSwitch:
             adapters=call.adapters,
             reserve=call.reserve,
             on_text=call.on_text,
+            retell=not job.switched,
             account=job.account,
         )
 
