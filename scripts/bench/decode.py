@@ -151,9 +151,9 @@ class BatchedBench:
         lengths = ["-c", str(max(widths) * (prompt + out)), "-npp", str(prompt), "-ntg", str(out)]
         command = [*self._command, *setting.options, *lengths, "-npl", ",".join(map(str, widths))]
         command += ["--output-format", "jsonl"]
+        environment = {**os.environ, **setting.environment}
         # It prints from a thread of its own, and now and then ends before that has written everything.
         for _ in range(TRIES):
-            environment = {**os.environ, **setting.environment}
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
             if len(lines) == len(widths):

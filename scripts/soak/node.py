@@ -186,7 +186,7 @@ class Disturber:
                 os.kill(self._draw.choice(pids), self._draw.choice([signal.SIGKILL, signal.SIGSTOP]))
 
     async def _pause(self) -> None:
-        agent = self._agent()
+        agent = await self._agent()
         with contextlib.suppress(NotFound):  # the kind has instances with numbers
             await self._node.pause(agent)
             await anyio.sleep(self._draw.random() / 5)
@@ -208,10 +208,10 @@ class Disturber:
         if self._draw.random() < 0.2:
             self.killed = True
             self._counts["agent_killed"] += 1
-            await self._node.kill(self._agent())
+            await self._node.kill(await self._agent())
 
-    def _agent(self) -> str:
-        return self._draw.choice([agent.agent for agent in self._node._accounts.totals()[0]] or [KINDS[0]])
+    async def _agent(self) -> str:
+        return self._draw.choice([agent.agent for agent in (await self._node.ps()).agents] or [KINDS[0]])
 
 
 async def run(seed: int, gguf: Path, counts: Counter[str]) -> None:

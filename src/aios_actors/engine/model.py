@@ -91,8 +91,8 @@ class Model:
         self.unified = bool(params.kv_unified)
         self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
         self._abort = AbortFlag(context)
-        self._threads = params.n_threads
-        self._adapted = None if spec.threads or spec.threads_batch else Threads(self._threads)
+        named = spec.threads or spec.threads_batch or params.n_threads == 1
+        self._adapted = None if named else Threads(params.n_threads)
         self._log = log
         self._samplers: dict[int, Any] = {}
 
@@ -160,8 +160,7 @@ class Model:
 
     def _adapt_threads(self) -> None:
         """Leave CPUs to what else runs on them, unless the spec says how many threads there are."""
-        if self._adapted is not None and (wanted := self._adapted.wanted()) != self._threads:
-            self._threads = wanted
+        if self._adapted is not None and (wanted := self._adapted.wanted()) != llama_cpp.llama_n_threads(self.context):
             llama_cpp.llama_set_n_threads(self.context, wanted, wanted)
             structlog.get_logger("engine").debug("threads", number=wanted)
 

@@ -73,9 +73,9 @@ class Threads:
     def wanted(self) -> int:
         """How many the decode call that now begins should have."""
         now = self._clock()
-        if self._most > 1 and now - self._ended > PAUSE_S:
+        if now - self._ended > PAUSE_S:
             self._since, self._before = now, self._read()
-        elif self._most > 1 and now - self._since >= PERIOD_S:
+        elif now - self._since >= PERIOD_S:
             load, before = self._read(), self._before
             if load is not None and before is not None:
                 others = (load.busy - before.busy - (load.own - before.own)) / (now - self._since)

@@ -39,14 +39,14 @@ def main() -> int:
     configure_logs(arguments.log_level, arguments.log_format)
     spin_briefly()
     # Only now: OpenMP reads its environment when llama.cpp is loaded.
-    from aios_actors.engine.serving import Worker
+    from aios_actors.engine.serving import EXIT_DONE, Worker
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(arguments.socket)
     except OSError as error:  # it was killed while this process started
         structlog.get_logger("worker").warning("there is no node", socket=arguments.socket, error=error.strerror)
-        return 0
+        return EXIT_DONE
     return Worker(connection).serve(os.environ.pop(TOKEN_VARIABLE, ""))
 
 
