@@ -25,9 +25,12 @@ _FIRST_BUDGET, _SMALLEST_BUDGET = 64, 4
 # A step with prefill may take this much longer than the decoders alone; below 1, so that the noise of real steps too
 # stays within twice the time.
 _STRETCH = 0.8
-# How far beyond the largest batch seen lately the fit is trusted. Twice is too far where noise hides a token's cost: of
-# 8,800 simulated machines with a large fixed cost and cheap tokens 127 went past twice the time with 1.5, 56 with 1.4.
+# How far beyond the largest batch seen lately the fit is trusted: kernels are not linear for ever.
 _GROWTH = 1.4
+# A step's time must be within its limit by this many standard errors of the fit, for noise can hide what a token costs.
+_CONFIDENCE = 1.0
+# A median absolute error times this is a standard deviation, where errors are normal.
+_NORMAL = 1.4826
 # An estimate that speaks against a transfer is not tested again by it; it fades by this until one is tried.
 _FADING = 0.9
 
@@ -49,9 +52,23 @@ class Work(Struct, frozen=True):
         return Work(self.tokens + other.tokens, self.cells + other.cells, self.outputs + other.outputs, passes)
 
     @classmethod
-    def span(cls, start: int, tokens: int, outputs: int = 0) -> Work:
+    def span(cls, start: int, tokens: int, outputs: int = 0, passes: int = 1) -> Work:
         """The work of `tokens` tokens of one sequence from position `start` on."""
-        return cls(tokens, tokens * (start + (tokens + 1) / 2), outputs)
+        return cls(tokens, tokens * (start + (tokens + 1) / 2), outputs, passes)
+
+
+class _Fit(Struct, frozen=True):
+    """Seconds for a pass, a token, a cell and an output, and how sure that is."""
+
+    costs: npt.NDArray[np.float64]
+    covariance: npt.NDArray[np.float64]
+
+    def seconds(self, row: npt.NDArray[np.float64]) -> float:
+        return float(self.costs @ row)
+
+    def error(self, row: npt.NDArray[np.float64]) -> float:
+        """Standard error of `seconds(row)`."""
+        return math.sqrt(max(float(row @ self.covariance @ row), 0.0))
 
 
 class CostModel:
@@ -61,7 +78,7 @@ class CostModel:
         self._steps: defaultdict[tuple[int, bool], deque[tuple[Work, float]]] = defaultdict(
             lambda: deque(maxlen=_WINDOW)
         )
-        self._fitted: npt.NDArray[np.float64] | None = None
+        self._fitted: _Fit | None = None
         self._stale = True
         self._rates: defaultdict[Transfer, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
 
@@ -77,44 +94,43 @@ class CostModel:
 
     def step_s(self, work: Work) -> float | None:
         """The seconds of a step; None while the steps seen do not tell."""
-        fitted = self._coefficients()
-        return None if fitted is None else float(fitted @ _row(work))
+        fitted = self._fit()
+        return None if fitted is None else fitted.seconds(_row(work))
 
     def line(self, cells: float) -> tuple[float, float] | None:
         """Seconds of a step, and seconds more for each token that attends to `cells` cells and gets logits."""
-        fitted = self._coefficients()
-        return None if fitted is None else (float(fitted[0]), float(fitted[1] + fitted[2] * cells + fitted[3]))
+        fitted = self._fit()
+        if fitted is None:
+            return None
+        a, b, c, d = fitted.costs.tolist()
+        return a, b + c * cells + d
 
     def prefill_s(self, start: int, end: int) -> float | None:
         """The seconds that computing tokens `start` to `end` of one sequence adds to steps; None while unknown."""
-        fitted = self._coefficients()
-        if fitted is None:
-            return None
-        work = Work.span(start, end - start)
-        return float(fitted[1] * work.tokens + fitted[2] * work.cells)
+        fitted = self._fit()
+        return None if fitted is None else fitted.seconds(_row(Work.span(start, end - start, passes=0)))
 
     def prefill_budget(self, decoding: Work, start: int, passes: int = 0) -> int:
         """Tokens of prefill that may join the work of the decoders.
 
-        At most half as much again as the largest batch seen lately: further the fit is not trusted.
+        As many as stay within the time even if a token costs more than the fit says by its standard error, and at most
+        1.4 times the largest batch seen lately: further the fit is not trusted.
 
         Args:
             decoding: what the decoders compute.
             start: position of the first of those tokens.
             passes: how many more passes they take.
         """
-        alone, fitted = self.step_s(decoding), self._coefficients()
-        if alone is None or fitted is None:
+        fitted = self._fit()
+        if fitted is None:
             return _FIRST_BUDGET
-        # Solves token x n + cell x (start x n + n^2 / 2) = seconds for n.
-        token, cell, seconds = fitted[1] + fitted[2] * start, fitted[2], alone * _STRETCH - fitted[0] * passes
-        if token + cell <= 0.0:
-            return _FIRST_BUDGET
-        if seconds <= 0.0:
-            return _SMALLEST_BUDGET
-        tokens = 2.0 * seconds / (token + math.sqrt(token * token + 2.0 * cell * seconds))
         seen = max(work.tokens for work, _ in self._steps[max(self._steps)])
-        return max(_SMALLEST_BUDGET, min(int(tokens), int(_GROWTH * seen)))
+        most = int(_GROWTH * seen)
+        room = _row(decoding) * _STRETCH - _row(Work(passes=passes))
+        tokens = min(_tokens(fitted, fitted.seconds(room), start), most)
+        over = _row(Work.span(start, tokens, passes=0)) - room
+        sure = fitted.seconds(room) - _CONFIDENCE * fitted.error(over)
+        return max(_SMALLEST_BUDGET, min(_tokens(fitted, sure, start), most))
 
     def transfer_s(self, kind: Transfer, size: int) -> float:
         """The seconds that moving `size` bytes takes; 0 if it was never measured."""
@@ -131,10 +147,10 @@ class CostModel:
                 self._rates[kind] = deque((rate * _FADING for rate in self._rates[kind]), _WINDOW)
         return False
 
-    def _coefficients(self) -> npt.NDArray[np.float64] | None:
-        """a, b, c, d, none negative; None before steps of two sizes were seen."""
+    def _fit(self) -> _Fit | None:
+        """None before steps of two sizes were seen."""
         if self._stale and len(self._steps) > 1:
-            self._fitted = _fit([sample for steps in self._steps.values() for sample in steps])
+            self._fitted = _least_squares([sample for steps in self._steps.values() for sample in steps])
             self._stale = False
         return self._fitted
 
@@ -143,16 +159,32 @@ def _row(work: Work) -> npt.NDArray[np.float64]:
     return np.array((work.passes, work.tokens, work.cells, work.outputs))
 
 
-def _fit(samples: list[tuple[Work, float]]) -> npt.NDArray[np.float64]:
-    """Least squares of relative errors, without negative coefficients: the most negative one is left out in turn."""
-    rows = np.array([_row(work) for work, _ in samples]) / np.array([[seconds] for _, seconds in samples])
-    scale = np.maximum(np.abs(rows).max(axis=0), 1e-300)
+def _tokens(fitted: _Fit, seconds: float, start: int) -> int:
+    """The n that solves token x n + cell x (start x n + n^2 / 2) = seconds."""
+    if seconds <= 0.0:
+        return 0
+    _, token, cell, _ = fitted.costs.tolist()
+    token += cell * start
+    if token + cell <= 0.0:
+        return _FIRST_BUDGET
+    return int(2.0 * seconds / (token + math.sqrt(token * token + 2.0 * cell * seconds)))
+
+
+def _least_squares(samples: list[tuple[Work, float]]) -> _Fit:
+    """Of relative errors, without negative costs: the most negative one is left out in turn."""
+    seconds = np.array([seconds for _, seconds in samples])
+    rows = np.array([(work.passes, work.tokens, work.cells, work.outputs) for work, _ in samples]) / seconds[:, None]
+    scale = np.maximum(rows.max(axis=0), 1e-300)
     rows /= scale
-    used, result = [0, 1, 2, 3], np.zeros(4)
+    products, sums = rows.T @ rows, rows.sum(axis=0)
+    used, costs, covariance = [0, 1, 2, 3], np.zeros(4), np.zeros((4, 4))
     while used:
-        solution = np.linalg.lstsq(rows[:, used], np.ones(len(rows)), rcond=1e-6)[0]
+        inverse = np.linalg.pinv(products[np.ix_(used, used)], rcond=1e-12, hermitian=True)
+        solution = inverse @ sums[used]
         if solution.min() >= 0.0:
-            result[used] = solution
+            costs[used] = solution
+            spread = _NORMAL * float(np.median(np.abs(rows @ costs - 1.0)))
+            covariance[np.ix_(used, used)] = spread**2 * inverse
             break
         del used[int(solution.argmin())]
-    return np.asarray(result / scale)
+    return _Fit(costs / scale, covariance / scale / scale[:, None])
