@@ -18,12 +18,12 @@ def problems(path: Path, workers: list[WorkerConfig], available: int, context: i
 def test_what_fits_exactly_is_no_problem(project: Project) -> None:
     path = project.gguf(weights=MIB)
     header = read_header(path)
-    needed = header.tensor_bytes + header.kv_bytes(1024, 16) + PROCESS_BYTES
+    needed = header.tensor_bytes + header.kv_bytes(1024, 24) + PROCESS_BYTES
     assert problems(path, [WorkerConfig(model="m")], needed) == []
     ((name, message),) = problems(path, [WorkerConfig(model="m")], needed - 1)
     assert name == "m"
     assert message.startswith(
-        "1024 tokens for each of 16 sequences need 0.3 GiB with the weights, and 0.3 GiB are free"
+        "1024 tokens for each of 24 sequences need 0.4 GiB with the weights, and 0.4 GiB are free"
     )
     assert "use a context of at most 768" in message
 
@@ -49,7 +49,7 @@ def test_shared_cells_count_once_for_all_sequences(project: Project) -> None:
 def test_a_smaller_kv_type_needs_less(project: Project) -> None:
     path = project.gguf(weights=0)
     header = read_header(path)
-    available = header.kv_bytes(1024, 16, "q8_0", "q8_0") + header.tensor_bytes + PROCESS_BYTES
+    available = header.kv_bytes(1024, 24, "q8_0", "q8_0") + header.tensor_bytes + PROCESS_BYTES
     assert problems(path, [WorkerConfig(model="m", kv_type="q8_0")], available) == []
     assert len(problems(path, [WorkerConfig(model="m")], available)) == 1
 

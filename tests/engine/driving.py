@@ -64,3 +64,11 @@ class AlwaysMoves(CostModel):
     def worth_moving(self, start: int, end: int, *moves: tuple[Transfer, int]) -> bool:
         """Yes."""
         return True
+
+
+class AlwaysJoins(AlwaysMoves):
+    """Makes neighbours of all that run, at every step."""
+
+    def worth_joining(self, passes: int, *moves: tuple[Transfer, int]) -> bool:
+        """Yes."""
+        return True

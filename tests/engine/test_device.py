@@ -22,7 +22,7 @@ def params(model: Model, **settings: object) -> object:
 
 def test_the_defaults_on_a_cpu(model: Model) -> None:
     resolved = params(model)
-    assert (resolved.n_seq_max, resolved.n_ctx) == (16, 16 * 1024)  # type: ignore[attr-defined]
+    assert (resolved.n_seq_max, resolved.n_ctx) == (24, 24 * 1024)  # type: ignore[attr-defined]
     assert (resolved.kv_unified, resolved.flash_attn_type) == (False, 0)  # type: ignore[attr-defined]
     assert resolved.n_threads == resolved.n_threads_batch == 1, "one thread for so small a model"  # type: ignore[attr-defined]
     # Heads of 16 values fit no q8_0 block, so the tiny model keeps f16.

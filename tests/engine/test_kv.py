@@ -10,9 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aios_actors.engine.cost import CostModel
+from aios_actors.engine.cost import CostModel, Transfer
 from aios_actors.engine.disk import BLOCK, SwapFile
 from aios_actors.engine.kv import LEAD_S, KvCache, Lease, Tokens
+from aios_actors.engine.neighbours import runs
 from aios_actors.engine.pages import WORTHWHILE, PageStore
 from tests.engine.states import make_state, read_state
 
@@ -27,6 +28,7 @@ class FakeKv:
         self.lengths = [0] * sequences
         self._copies: list[tuple[int, int]] = []
         self.saves = 0
+        self.refuses = False  # to restore anything
 
     def copy(self, source: int, target: int, length: int) -> None:
         assert source != target
@@ -45,9 +47,17 @@ class FakeKv:
 
     def restore(self, sequence: int, state: memoryview) -> bool:
         assert all(sequence not in copy for copy in self._copies), "overwritten before its copy was carried out"
+        if self.refuses:
+            self.lengths[sequence] = 0
+            return False
         self.cells[sequence] = read_state(state)
         self.lengths[sequence] = len(self.cells[sequence])
         return True
+
+    @property
+    def pending(self) -> bool:
+        """Whether a copy is to be carried out."""
+        return bool(self._copies)
 
     def decode(self, chunks: dict[int, list[int]]) -> None:
         for source, target in self._copies:
@@ -242,6 +252,67 @@ def test_a_request_waits_for_cells_that_running_ones_are_about_to_need() -> None
     assert kv.acquire(array(list(range(100, 140))), "b") is not None and not kv.crowded
 
 
+class AlwaysJoins(CostModel):
+    """Moves slots next to each other whenever they are not."""
+
+    def worth_joining(self, passes: int, *moves: tuple[Transfer, int]) -> bool:
+        return True
+
+
+def joining(slots: int, budget: int = 1 << 20, blocks: int = 0) -> tuple[KvCache, FakeKv]:
+    backend, cost = FakeKv(slots), AlwaysJoins()
+    pages = PageStore("digest", budget, SwapFile("", blocks * BLOCK), cost)
+    return KvCache(backend, slots, CONTEXT, pages, cost), backend
+
+
+def test_running_requests_become_neighbours_and_nobody_loses_a_token() -> None:
+    kv, backend = joining(slots=5)
+    talks = {name: list(range(100 * number, 100 * number + 20)) for number, name in enumerate("abcde")}
+    for name, tokens in talks.items():
+        serve(kv, backend, tokens, name)
+    for name in "ad":
+        lease = kv.acquire(array([*talks[name], 7]), name)
+        assert lease is not None and lease.cached == 20
+        prefill(kv, backend, lease, [*talks[name], 7])
+    assert kv.gather() in ([(0, 2)], [(0, 4)], [(3, 1)]) and kv.moved == 1
+    assert kv.gather() == []
+    running = sorted(slot.index for slot in kv.slots if slot.leased)
+    assert running[1] == running[0] + 1
+    for index in running:
+        kv.release(index)
+    assert [slot.index for slot in kv.slots] == list(range(5))
+    for slot in kv.slots:
+        assert backend.held(slot.index) == slot.tokens.tolist()
+        assert slot.tokens[:20].tolist() == talks[slot.conversation]
+    for name, tokens in talks.items():
+        lease = kv.acquire(array([*tokens, 8]), name)
+        assert lease is not None and lease.cached == 20
+
+
+def test_slots_stay_where_they_are_while_a_copy_is_under_way() -> None:
+    kv, backend = joining(slots=4)
+    serve(kv, backend, list(range(40)), "a")
+    serve(kv, backend, list(range(100, 140)), "b")
+    first, second = kv.acquire(array([*range(40), 1]), "a"), kv.acquire(array([*range(30), 500]), "c")
+    assert first is not None and second is not None and {first.slot, second.slot} == {0, 2}
+    assert kv.gather() == []
+    backend.decode({})
+    kv.flushed()
+    assert len(kv.gather()) == 1
+
+
+def test_a_state_that_cannot_be_put_back_is_computed_again() -> None:
+    kv, backend = joining(slots=3)
+    for number, name in enumerate("abc"):
+        serve(kv, backend, list(range(100 * number, 100 * number + 20)), name)
+    for name, first in (("a", 0), ("c", 200)):
+        assert kv.acquire(array([*range(first, first + 20), 7]), name) is not None
+    backend.refuses = True
+    ((old, new),) = kv.gather()
+    assert kv.slots[new].leased and kv.slots[new].length == kv.slots[old].length == 0
+    assert backend.lengths[new] == backend.lengths[old] == 0
+
+
 words = st.integers(0, 1)
 prompts = st.tuples(st.integers(0, 2), st.integers(0, 40), st.lists(words, min_size=1, max_size=30)).map(
     lambda x: [x[0] * 10 + i % 7 for i in range(x[1])] + x[2]
@@ -258,7 +329,7 @@ class KvMachine(RuleBasedStateMachine):
         slots=st.integers(1, 4), budget=st.sampled_from([0, 600, 1500, 1 << 20]), blocks=st.sampled_from([0, 2])
     )
     def start(self, slots: int, budget: int, blocks: int) -> None:
-        self.kv, self.backend = cache(slots, budget, blocks)
+        self.kv, self.backend = joining(slots, budget, blocks)
         self.running: dict[int, list[int]] = {}
 
     @rule(tokens=prompts, conversation=st.sampled_from(["", "a", "b", "c", "d"]), adapters=st.sampled_from([*ADAPTERS]))
@@ -309,6 +380,14 @@ class KvMachine(RuleBasedStateMachine):
         running = {slot.index: slot.tokens.tolist() for slot in self.kv.slots if slot.leased}
         self.kv.bring_back()
         assert running == {slot.index: slot.tokens.tolist() for slot in self.kv.slots if slot.leased}
+
+    @rule()
+    def gather(self) -> None:
+        for old, new in self.kv.gather():
+            assert new not in self.running
+            self.running[new] = self.running.pop(old)
+        if not self.backend.pending and self.kv.split:
+            assert runs(self.running) <= 1
 
     def teardown(self) -> None:
         if hasattr(self, "kv"):

@@ -9,6 +9,7 @@ from random import Random
 
 import llama_cpp
 import pytest
+from msgspec.structs import replace
 
 from aios_actors.engine.cost import Work
 from aios_actors.engine.loop import Engine
@@ -27,7 +28,7 @@ from aios_actors.engine.messages import (
 from aios_actors.engine.model import Model
 from aios_actors.engine.plan import Plan
 from aios_actors.engine.protocol import Cancel, Fault, NodeFrame, Ping, Preempt, Result, Submit
-from tests.engine.driving import SCHEMA, TOOLS, AlwaysMoves, Driver
+from tests.engine.driving import SCHEMA, TOOLS, AlwaysJoins, AlwaysMoves, Driver
 
 MakeEngine = Callable[..., Engine]
 GREEDY = Sampling(max_tokens=24, ignore_eos=True)
@@ -138,6 +139,30 @@ def test_a_preempted_request_continues_exactly(driver: Driver) -> None:
     rest = Driver(driver.engine).run(Submit(2, chat("Tell me"), SEEDED, None, first.tokens, "a"))[2]
     assert rest.tokens == whole.tokens
     assert rest.tokens_cached == rest.tokens_in, "the KV stayed parked"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_that_change_places_go_on_as_if_they_had_not(make_engine: MakeEngine, kind: str) -> None:
+    engine = make_engine(AlwaysJoins(), sequences=6)
+    sampling, constraint, tools = KINDS[kind]
+    talks = {
+        i: Submit(i, chat(f"Number {i}, tell me", tools), sampling, constraint, conversation=f"talk {i}")
+        for i in range(6)
+    }
+    first = {i: alone(Driver(engine), submit) for i, submit in talks.items()}
+    assert engine.kv.moved == 0, "one by one there is nothing to join"
+    going = {i: replace(talks[i], prompt=TokenPrompt(first[i].prompt_tokens, tools)) for i in (0, 2, 5)}
+    driver = Driver(engine)
+    for submit in going.values():
+        engine.submit(submit)
+    while engine.has_work:
+        driver.events += engine.step()
+        lengths = [slot.length for slot in engine.kv.slots]
+        assert [engine.model.resident(number) for number in range(6)] == lengths
+    assert engine.stats().slots_moved == engine.kv.moved > 0
+    assert {i: r.tokens for i, r in driver.results().items()} == {i: first[i].tokens for i in going}
+    again = Driver(engine).run(*talks.values())
+    assert {i: r.tokens for i, r in again.items()} == {i: r.tokens for i, r in first.items()}
 
 
 def test_a_cancelled_request_ends_at_once_and_leaves_the_others_alone(driver: Driver) -> None:

@@ -1,17 +1,17 @@
 """How many sequences a worker on the CPU has depends on what their KV takes of the memory."""
 
-from aios_actors.engine.width import CPU_SEQUENCES, FEWER_CPU_SEQUENCES, cpu_sequences
+import pytest
+
+from aios_actors.engine.width import CPU_SEQUENCES, cpu_sequences
 
 GIB = 1 << 30
 
 
-def test_there_are_many_where_their_kv_takes_at_most_a_quarter_of_the_memory() -> None:
-    assert cpu_sequences(GIB // 4, memory=16 * GIB) == CPU_SEQUENCES
-
-
-def test_there_are_fewer_where_it_would_take_more() -> None:
-    assert cpu_sequences(GIB // 4 + 1, memory=16 * GIB) == FEWER_CPU_SEQUENCES
+@pytest.mark.parametrize("sequences", CPU_SEQUENCES)
+def test_there_are_as_many_as_a_quarter_of_the_memory_holds_the_kv_of(sequences: int) -> None:
+    assert cpu_sequences(GIB, memory=4 * GIB * sequences) == sequences
+    assert cpu_sequences(GIB + 1, memory=4 * GIB * sequences) == max(sequences - 8, CPU_SEQUENCES[-1])
 
 
 def test_a_model_without_a_kv_cache_gets_many() -> None:
-    assert cpu_sequences(0) == CPU_SEQUENCES
+    assert cpu_sequences(0) == CPU_SEQUENCES[0]

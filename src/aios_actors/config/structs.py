@@ -81,7 +81,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
     Attributes:
         model: a name of `[models]`.
         count: how many such processes.
-        sequences: generations at the same time; 0 lets the engine choose (16 on a CPU, or 8 where their KV cache
+        sequences: generations at the same time; 0 lets the engine choose (24 on a CPU, or 16 or 8 where their KV cache
             would take a quarter of the memory; 32 on a GPU).
         cells: tokens that all of them together may have in the KV cache; 0 is enough for each at full length. Fewer are
             shared: when all are taken, the generations that came last wait until there is room.

@@ -21,6 +21,8 @@ from msgspec import Struct
 Transfer = Literal["save", "restore", "write", "read"]
 
 _WINDOW = 16
+# So many steps of known kinds make the fit stale; one of a kind of which few were seen does at once.
+_REFIT = 8
 _FIRST_BUDGET, _SMALLEST_BUDGET = 64, 4
 # A step with prefill may take this much longer than the decoders alone; below 1, so that the noise of real steps too
 # stays within twice the time.
@@ -31,6 +33,8 @@ _GROWTH = 1.4
 _CONFIDENCE = 1.0
 # A median absolute error times this is a standard deviation, where errors are normal.
 _NORMAL = 1.4826
+# So soon what makes neighbours must have paid: the next request to come or to end may part them again.
+_STEPS_AHEAD = 4
 # An estimate that speaks against a transfer is not tested again by it; it fades by this until one is tried.
 _FADING = 0.9
 
@@ -79,14 +83,15 @@ class CostModel:
             lambda: deque(maxlen=_WINDOW)
         )
         self._fitted: _Fit | None = None
-        self._stale = True
+        self._new = 0  # steps since the fit, all of them if there is none
         self._rates: defaultdict[Transfer, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
 
     def observe_step(self, work: Work, seconds: float) -> None:
         """Take note of a step that computed `work`."""
         if work.tokens > 0 and seconds > 0.0:
-            self._steps[work.tokens.bit_length(), work.tokens > work.outputs].append((work, seconds))
-            self._stale = True
+            steps = self._steps[work.tokens.bit_length(), work.tokens > work.outputs]
+            self._new += 1 if len(steps) == _WINDOW else _REFIT
+            steps.append((work, seconds))
 
     def observe_transfer(self, kind: Transfer, size: int, seconds: float) -> None:
         """Take note that moving `size` bytes of KV took `seconds`."""
@@ -140,7 +145,17 @@ class CostModel:
     def worth_moving(self, start: int, end: int, *moves: tuple[Transfer, int]) -> bool:
         """Whether the moves, pairs of kind and bytes, take less time than computing tokens `start` to `end` again."""
         recompute = self.prefill_s(start, end)
-        if recompute is None or sum(self.transfer_s(kind, size) for kind, size in moves) <= recompute:
+        return recompute is None or self._faster(recompute, *moves)
+
+    def worth_joining(self, passes: int, *moves: tuple[Transfer, int]) -> bool:
+        """Whether the moves, pairs of kind and bytes, take less time than so many passes more in the next steps."""
+        fitted = self._fit()
+        if fitted is None:
+            return False
+        return self._faster(_STEPS_AHEAD * fitted.seconds(_row(Work(passes=passes))), *moves)
+
+    def _faster(self, seconds: float, *moves: tuple[Transfer, int]) -> bool:
+        if sum(self.transfer_s(kind, size) for kind, size in moves) <= seconds:
             return True
         for kind, size in moves:
             if size and kind in self._rates:
@@ -149,9 +164,9 @@ class CostModel:
 
     def _fit(self) -> _Fit | None:
         """None before steps of two sizes were seen."""
-        if self._stale and len(self._steps) > 1:
+        if self._new >= _REFIT and len(self._steps) > 1:
             self._fitted = _least_squares([sample for steps in self._steps.values() for sample in steps])
-            self._stale = False
+            self._new = 0
         return self._fitted
 
 

@@ -62,6 +62,7 @@ class Counts:
             pages_in=kv.pages.paged_in,
             pages_ahead=kv.brought_back,
             pages_refused=kv.pages.refused,
+            slots_moved=kv.moved,
             batch_fill=self._batch_tokens / max(self._batches, 1),
             step_s=self._busy_s / max(self._steps, 1),
             busy_s=self._busy_s,

@@ -6,7 +6,8 @@ other slot, running ones included, or a page from host memory or disk. It return
 slot or too few cells are free, or another request is just computing a prefix that both share. It never fails for
 memory. A released slot stays parked with its tokens until the room is needed; what is then evicted becomes a page, if
 the cost model says so. `reserve` evicts until so many cells are free, `suspend` takes the slot of a running request.
-`bring_back` fetches the page of a conversation that is about to go on, where `hold` told when.
+`bring_back` fetches the page of a conversation that is about to go on, where `hold` told when. `gather` changes the
+places of slots, so that those that compute are neighbours.
 
 Copies between split streams are carried out by the next decode call, so until `flushed` the target of one is not paged
 out, and neither side is overwritten by a page.
@@ -21,6 +22,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from aios_actors.engine.cost import CostModel
+from aios_actors.engine.neighbours import closest, runs
 from aios_actors.engine.pages import WORTHWHILE, Hit, PageStore
 from aios_actors.engine.radix import Match, RadixTree, common_prefix
 from aios_actors.engine.returns import Returns
@@ -72,9 +74,12 @@ class KvCache:
         """Whether the last request that `acquire` sent away has to wait for cells."""
         self.brought_back = 0
         """Pages that were fetched before they were asked for."""
+        self.moved = 0
+        """Slots that changed places."""
         self._leases = 0
-        self._held: RadixTree[int] = RadixTree()
-        self._coming: RadixTree[int] = RadixTree()  # prompts that running requests are still computing
+        self._bytes_per_token = 0.0
+        self._held: RadixTree[Slot] = RadixTree()
+        self._coming: RadixTree[Slot] = RadixTree()  # prompts that running requests are still computing
         self._away = Returns()
         self._copied_from: set[int] = set()
         self._copied_to: set[int] = set()
@@ -116,7 +121,7 @@ class KvCache:
         """End a lease; the tokens stay parked, or with `keep` False are dropped."""
         slot = self.slots[index]
         slot.leased = False
-        self._coming.remove(index)
+        self._coming.remove(slot)
         self._update(slot)
         if not keep:
             self._empty(slot)
@@ -203,8 +208,28 @@ class KvCache:
             return
         if self._fetch(target, hit, page.tokens, conversation):
             target.conversation, target.adapters, target.leased_at, target.due = conversation, page.adapters, now, due
-            self._held.insert(target.index, target.tokens, page.adapters)
+            self._held.insert(target, target.tokens, page.adapters)
             self.brought_back += 1
+
+    def gather(self) -> list[tuple[int, int]]:
+        """Make neighbours of the leased slots, if that takes less time than computing them apart.
+
+        Returns:
+            Pairs of slot numbers whose slots changed places, in this order.
+        """
+        leased = [s.index for s in self.slots if s.leased]
+        places = runs(leased)
+        if places < 2 or not self.split or self._copied_from:
+            return []
+        lengths = [s.length for s in self.slots]
+        moves = closest(leased, lengths)
+        size = int(sum(lengths[a] + lengths[b] for a, b in moves) * self._bytes_per_token)
+        if not self._cost.worth_joining(places - 1, ("save", size), ("restore", size)):
+            return []
+        for move in moves:
+            self._exchange(*(self.slots[index] for index in move))
+        self.moved += len(moves)
+        return moves
 
     def flushed(self) -> None:
         """Note that a decode call was made: pending copies are done."""
@@ -251,32 +276,31 @@ class KvCache:
             if slot.leased:
                 self._update(slot)
                 if slot.length >= slot.target:
-                    self._coming.remove(slot.index)
+                    self._coming.remove(slot)
 
     def _update(self, slot: Slot) -> None:
-        known = self._held.length(slot.index)
-        if slot.index not in self._held:
-            self._held.insert(slot.index, slot.tokens, slot.adapters)
+        known = self._held.length(slot)
+        if slot not in self._held:
+            self._held.insert(slot, slot.tokens, slot.adapters)
         elif known < slot.length:
-            self._held.extend(slot.index, slot.tokens[known:])
+            self._held.extend(slot, slot.tokens[known:])
         else:
-            self._held.truncate(slot.index, slot.length)
+            self._held.truncate(slot, slot.length)
 
-    def _choose(self, free: list[Slot], held: Match[int], tokens: Tokens, conversation: str, adapters: str) -> Slot:
+    def _choose(self, free: list[Slot], held: Match[Slot], tokens: Tokens, conversation: str, adapters: str) -> Slot:
         """The slot to give away: where the least is lost, and low numbers, so that running slots are neighbours."""
         ours = [s for s in free if conversation and s.conversation == conversation]
         if ours:
             return max(ours, key=lambda s: self._overlap(s, tokens, adapters))
-        continued = [self.slots[i] for i in held.ending if not self.slots[i].leased and not self.slots[i].conversation]
+        continued = [s for s in held.ending if not s.leased and not s.conversation]
         if continued:
             return continued[-1]
         now = self._clock()
         return min(free, key=lambda s: (s.length > 0, bool(s.conversation), -s.wait(now), s.used, s.index))
 
-    def _source(self, held: Match[int], conversation: str) -> Slot:
+    def _source(self, held: Match[Slot], conversation: str) -> Slot:
         """Whom to copy a shared prefix from."""
-        holders = (self.slots[i] for i in held.holders())
-        return max(holders, key=lambda s: (s.conversation == conversation, -s.index))
+        return max(held.holders(), key=lambda s: (s.conversation == conversation, -s.index))
 
     def _overlap(self, slot: Slot, tokens: Tokens, adapters: str) -> int:
         return common_prefix(slot.tokens, tokens) if slot.adapters == adapters else 0
@@ -291,7 +315,7 @@ class KvCache:
         if keep < slot.length:
             self._backend.truncate(slot.index, keep)
             slot.cut(keep)
-        self._held.remove(slot.index)
+        self._held.remove(slot)
 
     def _page_out(self, slot: Slot, keep: int) -> None:
         """Save what pages do not hold yet of a slot's tokens; afterwards only the first `keep` are of use."""
@@ -300,10 +324,7 @@ class KvCache:
         if not self.pages.worth_saving(held, len(tokens)):
             return
         first = 0 if keep else held  # saving a tail drops what is before it from the slot
-        began = self._clock()
-        state = self._backend.save(slot.index, first)
-        self._cost.observe_transfer("save", len(state), self._clock() - began)
-        self.pages.put(slot.conversation, tokens, state, first, slot.adapters)
+        self.pages.put(slot.conversation, tokens, self._save(slot, first), first, slot.adapters)
 
     def _copy(self, source: Slot, target: Slot, length: int) -> None:
         self._backend.copy(source.index, target.index, length)
@@ -311,6 +332,31 @@ class KvCache:
             self._copied_from.add(source.index)
             self._copied_to.add(target.index)
         target.share(source, length)
+
+    def _exchange(self, one: Slot, other: Slot) -> None:
+        """Let two slots change places."""
+        states = [self._save(slot) if slot.length else None for slot in (one, other)]
+        for slot in (one, other):
+            self._backend.truncate(slot.index, 0)
+        one.index, other.index = other.index, one.index
+        for slot, state in zip((one, other), states, strict=True):
+            self.slots[slot.index] = slot
+            if state is not None and not self._restore(slot, state):
+                slot.cut(0)  # its tokens will be computed again
+                self._held.remove(slot)
+
+    def _save(self, slot: Slot, first: int = 0) -> memoryview:
+        began = self._clock()
+        state = self._backend.save(slot.index, first)
+        self._cost.observe_transfer("save", len(state), self._clock() - began)
+        self._bytes_per_token = len(state) / max(slot.length - first, 1)
+        return state
+
+    def _restore(self, slot: Slot, state: memoryview) -> bool:
+        began = self._clock()
+        restored = self._backend.restore(slot.index, state)
+        self._cost.observe_transfer("restore", len(state), self._clock() - began)
+        return restored
 
     def _page_in(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._fetch(slot, hit, tokens, conversation)
@@ -323,12 +369,10 @@ class KvCache:
         slot.conversation = ""
         if state is None:
             return False
-        began = self._clock()
-        restored = self._backend.restore(slot.index, state)
-        self._cost.observe_transfer("restore", len(state), self._clock() - began)
-        if restored:
-            slot.append(tokens[: hit.length])
-        return restored
+        if not self._restore(slot, state):
+            return False
+        slot.append(tokens[: hit.length])
+        return True
 
     def _lease(self, slot: Slot, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._leases += 1
@@ -336,12 +380,12 @@ class KvCache:
         slot.leased_at, slot.due = self._clock(), None
         slot.target = len(tokens)
         self._away.drop(conversation)
-        self._held.insert(slot.index, slot.tokens, adapters)
-        self._coming.insert(slot.index, tokens, adapters)
+        self._held.insert(slot, slot.tokens, adapters)
+        self._coming.insert(slot, tokens, adapters)
         return Lease(slot.index, slot.length)
 
     def _empty(self, slot: Slot) -> None:
         self._backend.truncate(slot.index, 0)
-        self._held.remove(slot.index)
+        self._held.remove(slot)
         slot.cut(0)
         slot.conversation = ""

@@ -143,6 +143,7 @@ class Engine:
         self._admit()
         if not self._waiting:
             self.kv.bring_back()
+        self._gather()
         plan = self._planner.plan(self._running, self._make_room())
         planned = self._clock()
         if not plan.chunks:
@@ -180,6 +181,14 @@ class Engine:
             self._counts.cached_tokens += lease.cached
             self._waiting.remove(sequence)
             self._running.append(sequence)
+
+    def _gather(self) -> None:
+        """Where it is worth it, let those that run have neighbouring slots."""
+        if self.model.spec.device_sampling:
+            return  # llama.cpp's samplers would stay behind
+        at = {sequence.slot: sequence for sequence in self._running}
+        for old, new in self.kv.gather():
+            at[old].slot = new
 
     def _make_room(self) -> int:
         """How many tokens this step may compute; the youngest requests make way while the others could not go on."""

@@ -108,7 +108,8 @@ class EngineStats(Struct, frozen=True):
     `suspended` counts how often a running request had to give its cells to others for a while.
     `pages_ahead` of the `pages_in` were fetched for conversations that were about to go on.
     `pages` of evicted conversations take `page_bytes` of host memory and `disk_bytes` of disk; `pages_refused` were
-    damaged or foreign, and computed again. `batch_fill` is the mean number of tokens in a decode call, `step_s` the
+    damaged or foreign, and computed again. `slots_moved` sequences changed places to be neighbours of others that run.
+    `batch_fill` is the mean number of tokens in a decode call, `step_s` the
     mean time of a step, `hit_rate` the share of prompt tokens that were found and not computed.
     """
 
@@ -132,6 +133,7 @@ class EngineStats(Struct, frozen=True):
     pages_in: int = 0
     pages_ahead: int = 0
     pages_refused: int = 0
+    slots_moved: int = 0
     batch_fill: float = 0.0
     step_s: float = 0.0
     busy_s: float = 0.0

@@ -20,11 +20,12 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     """The settings of one worker: one model, one llama.cpp context.
 
     `context` is in tokens for one sequence (0: the model's training length, at most 8,192). `sequences` is how many
-    conversations the KV cache holds at once (0: 16 on the CPU, or 8 where those would need a quarter of the memory, and
-    32 on a GPU). `cells` is how many tokens all of them together may have there (0: enough for each at full length);
-    with fewer the cache is unified, and requests make way for each other when it is full. `batch` is the most tokens in
-    one decode call, `ubatch` the most that llama.cpp computes at once. `threads` 0: one for each CPU that this process
-    may use, fewer while others use them, and one for a model so small that a second does not pay. `gpu_layers` -1: all.
+    conversations the KV cache holds at once (0: 24 on the CPU, or 16 or 8 where those would need a quarter of the
+    memory, and 32 on a GPU). `cells` is how many tokens all of them together may have there (0: enough for each at full
+    length); with fewer the cache is unified, and requests make way for each other when it is full. `batch` is the most
+    tokens in one decode call, `ubatch` the most that llama.cpp computes at once. `threads` 0: one for each CPU that
+    this process may use, fewer while others use them, and one for a model so small that a second does not pay.
+    `gpu_layers` -1: all.
     `device`: a llama.cpp device (`CUDA0`, `cuda:0`, `Metal`, `none`), or several with commas; empty: all there are.
     `split` and `tensor_split` say how several devices share the layers; `main_gpu` holds what is not shared.
     `kv_offload` puts the KV cache on the GPU, `op_offload` large operations on weights that are not there. `kv_unified`
