@@ -34,6 +34,7 @@ FLEETS = (
     Fleet("B", agents=16, shared=1500, turns=4),
     Fleet("C", agents=16, shared=1500, turns=4, schema=TOOL_CALL),
     Fleet("D", agents=64, shared=1500, turns=8, places=8),
+    Fleet("E", agents=24, shared=512, turns=5, wait_s=(1.0, 6.0)),
 )
 HOST_MEMORY = 8 << 30
 """For parked contexts; as much as llama-server's prompt cache has by default."""
