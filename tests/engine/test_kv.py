@@ -38,7 +38,7 @@ class FakeKv:
     def truncate(self, sequence: int, length: int) -> None:
         self.lengths[sequence] = min(self.lengths[sequence], length)
 
-    def save(self, sequence: int, first: int = 0) -> memoryview:
+    def save(self, sequence: int, first: int = 0, scratch: int | None = None) -> memoryview:
         assert all(target != sequence for _, target in self._copies), "saved before its copy was carried out"
         self.saves += 1
         state = make_state(self.held(sequence)[first:], first)
@@ -90,7 +90,7 @@ class UnifiedKv(FakeKv):
     def truncate(self, sequence: int, length: int) -> None:
         del self.pool[sequence][length:]
 
-    def save(self, sequence: int, first: int = 0) -> memoryview:
+    def save(self, sequence: int, first: int = 0, scratch: int | None = None) -> memoryview:
         state = make_state(self.held(sequence)[first:], first)
         self.pool[sequence] = self.pool[sequence][first:]
         return state

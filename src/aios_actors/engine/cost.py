@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-Transfer = Literal["save", "restore", "write", "read"]
+Transfer = Literal["save", "restore", "write", "read", "move"]
 
 _WINDOW = 16
 # So many steps of known kinds make the fit stale; one of a kind of which few were seen does at once.

@@ -39,7 +39,7 @@ class KvBackend(Protocol):
 
     def copy(self, source: int, target: int, length: int) -> None: ...
     def truncate(self, sequence: int, length: int) -> None: ...
-    def save(self, sequence: int, first: int = 0) -> memoryview: ...
+    def save(self, sequence: int, first: int = 0, scratch: int | None = None) -> memoryview: ...
     def restore(self, sequence: int, state: memoryview) -> bool: ...
 
 
@@ -224,7 +224,7 @@ class KvCache:
         lengths = [s.length for s in self.slots]
         moves = closest(leased, lengths)
         size = int(sum(lengths[a] + lengths[b] for a, b in moves) * self._bytes_per_token)
-        if not self._cost.worth_joining(places - 1, ("save", size), ("restore", size)):
+        if not self._cost.worth_joining(places - 1, ("move", size)):
             return []
         for move in moves:
             self._exchange(*(self.slots[index] for index in move))
@@ -324,7 +324,10 @@ class KvCache:
         if not self.pages.worth_saving(held, len(tokens)):
             return
         first = 0 if keep else held  # saving a tail drops what is before it from the slot
-        self.pages.put(slot.conversation, tokens, self._save(slot, first), first, slot.adapters)
+        began = self._clock()
+        state = self._backend.save(slot.index, first)
+        self._cost.observe_transfer("save", len(state), self._clock() - began)
+        self.pages.put(slot.conversation, tokens, state, first, slot.adapters)
 
     def _copy(self, source: Slot, target: Slot, length: int) -> None:
         self._backend.copy(source.index, target.index, length)
@@ -333,30 +336,21 @@ class KvCache:
             self._copied_to.add(target.index)
         target.share(source, length)
 
-    def _exchange(self, one: Slot, other: Slot) -> None:
+    def _exchange(self, *pair: Slot) -> None:
         """Let two slots change places."""
-        states = [self._save(slot) if slot.length else None for slot in (one, other)]
-        for slot in (one, other):
+        began, tokens = self._clock(), sum(slot.length for slot in pair)
+        held = [slot for slot in pair if slot.length]
+        states = [self._backend.save(slot.index, scratch=number) for number, slot in enumerate(held)]
+        for slot, place in zip(pair, [slot.index for slot in reversed(pair)], strict=True):
             self._backend.truncate(slot.index, 0)
-        one.index, other.index = other.index, one.index
-        for slot, state in zip((one, other), states, strict=True):
-            self.slots[slot.index] = slot
-            if state is not None and not self._restore(slot, state):
+            slot.index, self.slots[place] = place, slot
+        for slot, state in zip(held, states, strict=True):
+            if not self._backend.restore(slot.index, state):
                 slot.cut(0)  # its tokens will be computed again
                 self._held.remove(slot)
-
-    def _save(self, slot: Slot, first: int = 0) -> memoryview:
-        began = self._clock()
-        state = self._backend.save(slot.index, first)
-        self._cost.observe_transfer("save", len(state), self._clock() - began)
-        self._bytes_per_token = len(state) / max(slot.length - first, 1)
-        return state
-
-    def _restore(self, slot: Slot, state: memoryview) -> bool:
-        began = self._clock()
-        restored = self._backend.restore(slot.index, state)
-        self._cost.observe_transfer("restore", len(state), self._clock() - began)
-        return restored
+        if size := sum(map(len, states)):
+            self._cost.observe_transfer("move", size, self._clock() - began)
+            self._bytes_per_token = size / tokens
 
     def _page_in(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._fetch(slot, hit, tokens, conversation)
@@ -369,10 +363,12 @@ class KvCache:
         slot.conversation = ""
         if state is None:
             return False
-        if not self._restore(slot, state):
-            return False
-        slot.append(tokens[: hit.length])
-        return True
+        began = self._clock()
+        restored = self._backend.restore(slot.index, state)
+        self._cost.observe_transfer("restore", len(state), self._clock() - began)
+        if restored:
+            slot.append(tokens[: hit.length])
+        return restored
 
     def _lease(self, slot: Slot, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._leases += 1
