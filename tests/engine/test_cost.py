@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aios_actors.engine.cost import CostModel, Work
 
@@ -71,6 +72,15 @@ def test_the_time_between_tokens_stays_within_twice_while_an_8k_prompt_is_prefil
         prefilled += share
     smallest = machine(decoders(count, position + 60) + Work.span(8192, 4), *cost)
     assert np.quantile(during, 0.99) <= max(2 * np.quantile(alone, 0.99), smallest * 1.1)
+
+
+def test_a_second_pass_that_takes_too_long_leaves_one_token() -> None:
+    model = CostModel()
+    for step in range(40):
+        work = replace(decoders(4, 100) + Work.span(0, step % 4 * 8), passes=1 + (step % 4 > 0))
+        model.observe_step(work, machine(work, 0, 1e-3, 0, 0) + 0.02 * work.passes)
+    assert model.prefill_budget(decoders(4, 100), 0, passes=0) > 4
+    assert model.prefill_budget(decoders(4, 100), 0, passes=1) == 1
 
 
 def test_the_less_sure_a_token_s_cost_is_the_fewer_are_computed() -> None:

@@ -228,10 +228,12 @@ def test_a_system_prompt_is_computed_once_for_all_that_start_together(driver: Dr
 
 
 def test_decoders_go_on_while_a_long_prompt_is_prefilled(driver: Driver) -> None:
-    driver.engine.submit(Submit(1, TextPrompt("short"), Sampling(max_tokens=200, ignore_eos=True)))
+    driver.engine.submit(
+        Submit(1, TextPrompt("short"), Sampling(max_tokens=400, temperature=1.0, seed=2, ignore_eos=True))
+    )
     for _ in range(3):
         driver.engine.step()
-    driver.engine.submit(Submit(2, TextPrompt("x y z " * 75), GREEDY))
+    driver.engine.submit(Submit(2, TextPrompt("x y z " * 40), GREEDY))
     steps = []
     while not any(e.id == 2 for e in driver.events):
         driver.events = list(driver.engine.step())

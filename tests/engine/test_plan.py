@@ -73,6 +73,21 @@ def test_a_long_prompt_keeps_to_the_budget_in_every_step() -> None:
     assert [requests.step() for _ in range(5)] == [{0: 1, 1: BUDGET}] * 5
 
 
+def test_where_a_second_pass_takes_too_long_a_long_prompt_gets_the_token_that_needs_none() -> None:
+    requests = Requests()
+    for slot in (0, 2):
+        requests.add(slot, 1, decodes=True)
+    requests.add(1, 1000)
+    requests.cost.tokens = 1
+    for _ in range(3):
+        plan = requests.plan()
+        assert plan.work.passes == 1
+        assert requests.take(plan) == {0: 1, 1: 1, 2: 1}
+    requests.add(3, 40)
+    assert requests.step() == {0: 1, 1: 1, 2: 1, 3: 40}, "short prompts are computed whole"
+    assert [requests.step().get(1) for _ in range(10)] == [1] * 10
+
+
 def test_a_short_prompt_is_computed_in_one_piece_and_others_pay_it_back() -> None:
     requests = Requests()
     requests.add(0, 1, decodes=True)

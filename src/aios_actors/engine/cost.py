@@ -119,7 +119,8 @@ class CostModel:
         """Tokens of prefill that may join the work of the decoders.
 
         As many as stay within the time even if a token costs more than the fit says by its standard error, and at most
-        1.4 times the largest batch seen lately: further the fit is not trusted.
+        1.4 times the largest batch seen lately: further the fit is not trusted. At least 4, or 1 where more passes are
+        what takes the time.
 
         Args:
             decoding: what the decoders compute.
@@ -129,13 +130,14 @@ class CostModel:
         fitted = self._fit()
         if fitted is None:
             return _FIRST_BUDGET
+        least = 1 if passes else _SMALLEST_BUDGET
         seen = max(work.tokens for work, _ in self._steps[max(self._steps)])
         most = int(_GROWTH * seen)
         room = _row(decoding) * _STRETCH - _row(Work(passes=passes))
         tokens = min(_tokens(fitted, fitted.seconds(room), start), most)
         over = _row(Work.span(start, tokens, passes=0)) - room
         sure = fitted.seconds(room) - _CONFIDENCE * fitted.error(over)
-        return max(_SMALLEST_BUDGET, min(_tokens(fitted, sure, start), most))
+        return max(least, min(_tokens(fitted, sure, start), most))
 
     def transfer_s(self, kind: Transfer, size: int) -> float:
         """The seconds that moving `size` bytes takes; 0 if it was never measured."""

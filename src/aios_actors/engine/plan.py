@@ -22,6 +22,8 @@ from aios_actors.engine.sequence import Sequence
 # A prompt of which at most so much is left, such as an agent's next turn, is computed in one piece: 8 tokens cost
 # 4.5 ms each, 16 cost 3.0 and 48 cost 2.6 (135M parameters, two CPU cores).
 _WHOLE = 64
+# So many tokens of what was borrowed for it are paid back in a step, even where the budget is less.
+_REPAID = 4
 # A piece of a longer prompt is at least so long, unless it is the only one.
 _SMALLEST_PIECE = 16
 
@@ -120,20 +122,21 @@ class Planner:
         """What each computes beside decoders, by request.
 
         First a token of each that lies between decoders: so these are neighbours, and computed in one pass. Then pieces
-        of the most urgent ones, within the budget.
+        of the most urgent ones, within the budget; a budget of one token is for no second pass.
         """
         shares = {s.id: 1 for s in bridges[:room]}
         room -= len(shares)
-        left, pieces = budget - self._debt, 0
+        left, pieces = max(budget, _REPAID) - self._debt, 0
         for sequence in _most_urgent(prefilling):
             bridged = shares.get(sequence.id, 0)
             pending = self._pending(sequence) - bridged
             most = max(left, _WHOLE if left > 0 and not pieces else 0)
-            share = min(pending if pending <= most else max(left, 0), room)
+            piece = min(max(left, 0), budget) if budget > bridged else 0
+            share = min(pending if pending <= most else piece, room)
             if pieces and share < min(pending, _SMALLEST_PIECE):
                 break
             shares[sequence.id] = bridged + share
-            left, room, pieces = left - share, room - share, pieces + 1
+            left, room, pieces = left - share, room - share, pieces + (share > 0)
         self._debt = max(-left, 0)
         return shares
 
