@@ -149,14 +149,14 @@ def test_moving_is_worth_it_while_it_is_faster_than_computing() -> None:
 
 def test_joining_is_worth_it_while_it_takes_less_than_the_passes_of_a_few_steps() -> None:
     model = CostModel()
-    assert not model.worth_joining(1, ("move", 1000)), "nothing is known of passes"
+    assert not model.worth_joining(1, 1000), "nothing is known of passes"
     for count in (1, 2, 3, 5):
         model.observe_step(Work(8, passes=count), 0.02 * count + 0.01)
         model.observe_step(Work(16, passes=count), 0.02 * count + 0.02)
-    assert model.worth_joining(1, ("move", 1000)), "moves were never measured: try"
+    assert model.worth_joining(1, 1000), "moves were never measured: try"
     model.observe_transfer("move", 1000, 0.1)
-    assert not model.worth_joining(1, ("move", 1000)) and model.worth_joining(2, ("move", 1000))
-    assert any(model.worth_joining(1, ("move", 1000)) for _ in range(10)), "some time it is tried again"
+    assert not model.worth_joining(1, 1000) and model.worth_joining(2, 1000)
+    assert any(model.worth_joining(1, 1000) for _ in range(10)), "some time it is tried again"
 
 
 def test_a_transfer_that_is_refused_is_tried_again_some_time() -> None:

@@ -10,11 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aios_actors.engine.cost import CostModel, Transfer
+from aios_actors.engine.cost import CostModel
 from aios_actors.engine.disk import BLOCK, SwapFile
 from aios_actors.engine.kv import LEAD_S, KvCache, Lease, Tokens
-from aios_actors.engine.neighbours import runs
 from aios_actors.engine.pages import WORTHWHILE, PageStore
+from aios_actors.engine.passes import passes
+from tests.engine.driving import AlwaysJoins
 from tests.engine.states import make_state, read_state
 
 CONTEXT = 96
@@ -113,8 +114,10 @@ def array(tokens: list[int]) -> Tokens:
     return np.array(tokens, np.int32)
 
 
-def cache(slots: int = 3, budget: int = 1 << 20, blocks: int = 0) -> tuple[KvCache, FakeKv]:
-    backend, cost = FakeKv(slots), CostModel()
+def cache(
+    slots: int = 3, budget: int = 1 << 20, blocks: int = 0, cost: CostModel | None = None
+) -> tuple[KvCache, FakeKv]:
+    backend, cost = FakeKv(slots), cost or CostModel()
     pages = PageStore("digest", budget, SwapFile("", blocks * BLOCK), cost)
     return KvCache(backend, slots, CONTEXT, pages, cost), backend
 
@@ -252,21 +255,8 @@ def test_a_request_waits_for_cells_that_running_ones_are_about_to_need() -> None
     assert kv.acquire(array(list(range(100, 140))), "b") is not None and not kv.crowded
 
 
-class AlwaysJoins(CostModel):
-    """Moves slots next to each other whenever they are not."""
-
-    def worth_joining(self, passes: int, *moves: tuple[Transfer, int]) -> bool:
-        return True
-
-
-def joining(slots: int, budget: int = 1 << 20, blocks: int = 0) -> tuple[KvCache, FakeKv]:
-    backend, cost = FakeKv(slots), AlwaysJoins()
-    pages = PageStore("digest", budget, SwapFile("", blocks * BLOCK), cost)
-    return KvCache(backend, slots, CONTEXT, pages, cost), backend
-
-
 def test_running_requests_become_neighbours_and_nobody_loses_a_token() -> None:
-    kv, backend = joining(slots=5)
+    kv, backend = cache(slots=5, cost=AlwaysJoins())
     talks = {name: list(range(100 * number, 100 * number + 20)) for number, name in enumerate("abcde")}
     for name, tokens in talks.items():
         serve(kv, backend, tokens, name)
@@ -290,7 +280,7 @@ def test_running_requests_become_neighbours_and_nobody_loses_a_token() -> None:
 
 
 def test_slots_stay_where_they_are_while_a_copy_is_under_way() -> None:
-    kv, backend = joining(slots=4)
+    kv, backend = cache(slots=4, cost=AlwaysJoins())
     serve(kv, backend, list(range(40)), "a")
     serve(kv, backend, list(range(100, 140)), "b")
     first, second = kv.acquire(array([*range(40), 1]), "a"), kv.acquire(array([*range(30), 500]), "c")
@@ -302,7 +292,7 @@ def test_slots_stay_where_they_are_while_a_copy_is_under_way() -> None:
 
 
 def test_a_state_that_cannot_be_put_back_is_computed_again() -> None:
-    kv, backend = joining(slots=3)
+    kv, backend = cache(slots=3, cost=AlwaysJoins())
     for number, name in enumerate("abc"):
         serve(kv, backend, list(range(100 * number, 100 * number + 20)), name)
     for name, first in (("a", 0), ("c", 200)):
@@ -329,7 +319,7 @@ class KvMachine(RuleBasedStateMachine):
         slots=st.integers(1, 4), budget=st.sampled_from([0, 600, 1500, 1 << 20]), blocks=st.sampled_from([0, 2])
     )
     def start(self, slots: int, budget: int, blocks: int) -> None:
-        self.kv, self.backend = joining(slots, budget, blocks)
+        self.kv, self.backend = cache(slots, budget, blocks, AlwaysJoins())
         self.running: dict[int, list[int]] = {}
 
     @rule(tokens=prompts, conversation=st.sampled_from(["", "a", "b", "c", "d"]), adapters=st.sampled_from([*ADAPTERS]))
@@ -387,7 +377,7 @@ class KvMachine(RuleBasedStateMachine):
             assert new not in self.running
             self.running[new] = self.running.pop(old)
         if not self.backend.pending and self.kv.split:
-            assert runs(self.running) <= 1
+            assert passes(dict.fromkeys(self.running, 1)) <= 1
 
     def teardown(self) -> None:
         if hasattr(self, "kv"):

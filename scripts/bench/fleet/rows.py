@@ -36,7 +36,7 @@ def side_rows(name: str, run: FleetRun) -> Iterator[Row]:
     tokens = sum(len(answer.tokens) for _, answer in done)
     prompts = sum(call.prompt for call, _ in done)
     cached = sum(answer.cached for _, answer in done)
-    turnaround = [call.done - call.sent for call, _ in done]
+    turnaround = _turnarounds(run)
     first = [answer.stamps[0] - call.sent for call, answer in done if answer.stamps]
     yield Row(f"{what}: all turns of {run.fleet.agents} agents", run.wall_s, "s")
     yield Row(f"{what}: failed", float(failed(run)), "requests")
@@ -90,16 +90,16 @@ def comparison_rows(ours: FleetRun, others: Mapping[str, Mapping[str, FleetRun]]
         best = min(whole, key=lambda side: whole[side].wall_s)
         wanted = BEST_WANTED.get(name) if product == "llama-server" else None
         yield _times(name, whole[best].wall_s / ours.wall_s, f"{best}, its best", wanted)
-        soonest = min(whole, key=lambda side: _turnaround(whole[side]))
-        ratio = _turnaround(whole[soonest]) / _turnaround(ours)
+        soonest = min(whole, key=lambda side: mean(_turnarounds(whole[side])))
+        ratio = mean(_turnarounds(whole[soonest])) / mean(_turnarounds(ours))
         yield Row(f"fleet {name}: {OURS} answers sooner", ratio, "ratio", f"{soonest}, its best mean turnaround")
         for side in whole:
             if side.endswith(DEFAULTS):
                 yield _times(name, whole[side].wall_s / ours.wall_s, side, DEFAULTS_WANTED.get(name))
 
 
-def _turnaround(run: FleetRun) -> float:
-    return mean([call.done - call.sent for call in run.calls if call.answer is not None])
+def _turnarounds(run: FleetRun) -> list[float]:
+    return [call.done - call.sent for call in run.calls if call.answer is not None]
 
 
 def _times(fleet: str, ratio: float, against: str, wanted: float | None) -> Row:

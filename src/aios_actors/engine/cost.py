@@ -94,7 +94,7 @@ class CostModel:
             steps.append((work, seconds))
 
     def observe_transfer(self, kind: Transfer, size: int, seconds: float) -> None:
-        """Take note that moving `size` bytes of KV took `seconds`."""
+        """Take note that moving so much KV took `seconds`; `size` is in bytes, or of a `move` in tokens."""
         self._rates[kind].append(seconds / max(size, 1))
 
     def step_s(self, work: Work) -> float | None:
@@ -134,13 +134,14 @@ class CostModel:
         seen = max(work.tokens for work, _ in self._steps[max(self._steps)])
         most = int(_GROWTH * seen)
         room = _row(decoding) * _STRETCH - _row(Work(passes=passes))
-        tokens = min(_tokens(fitted, fitted.seconds(room), start), most)
+        seconds = fitted.seconds(room)
+        tokens = min(_tokens(fitted, seconds, start), most)
         over = _row(Work.span(start, tokens, passes=0)) - room
-        sure = fitted.seconds(room) - _CONFIDENCE * fitted.error(over)
+        sure = seconds - _CONFIDENCE * fitted.error(over)
         return max(least, min(_tokens(fitted, sure, start), most))
 
     def transfer_s(self, kind: Transfer, size: int) -> float:
-        """The seconds that moving `size` bytes takes; 0 if it was never measured."""
+        """The seconds that moving so much takes; 0 if it was never measured."""
         rates = self._rates.get(kind)
         return statistics.median(rates) * size if rates else 0.0
 
@@ -149,12 +150,12 @@ class CostModel:
         recompute = self.prefill_s(start, end)
         return recompute is None or self._faster(recompute, *moves)
 
-    def worth_joining(self, passes: int, *moves: tuple[Transfer, int]) -> bool:
-        """Whether the moves, pairs of kind and bytes, take less time than so many passes more in the next steps."""
+    def worth_joining(self, passes: int, tokens: int) -> bool:
+        """Whether moving so many tokens takes less time than so many passes more in the next steps."""
         fitted = self._fit()
         if fitted is None:
             return False
-        return self._faster(_STEPS_AHEAD * fitted.seconds(_row(Work(passes=passes))), *moves)
+        return self._faster(_STEPS_AHEAD * fitted.seconds(_row(Work(passes=passes))), ("move", tokens))
 
     def _faster(self, seconds: float, *moves: tuple[Transfer, int]) -> bool:
         if sum(self.transfer_s(kind, size) for kind, size in moves) <= seconds:
@@ -172,8 +173,12 @@ class CostModel:
         return self._fitted
 
 
+def _terms(work: Work) -> tuple[float, ...]:
+    return work.passes, work.tokens, work.cells, work.outputs
+
+
 def _row(work: Work) -> npt.NDArray[np.float64]:
-    return np.array((work.passes, work.tokens, work.cells, work.outputs))
+    return np.array(_terms(work))
 
 
 def _tokens(fitted: _Fit, seconds: float, start: int) -> int:
@@ -190,7 +195,7 @@ def _tokens(fitted: _Fit, seconds: float, start: int) -> int:
 def _least_squares(samples: list[tuple[Work, float]]) -> _Fit:
     """Of relative errors, without negative costs: the most negative one is left out in turn."""
     seconds = np.array([seconds for _, seconds in samples])
-    rows = np.array([(work.passes, work.tokens, work.cells, work.outputs) for work, _ in samples]) / seconds[:, None]
+    rows = np.array([_terms(work) for work, _ in samples]) / seconds[:, None]
     scale = np.maximum(rows.max(axis=0), 1e-300)
     rows /= scale
     products, sums = rows.T @ rows, rows.sum(axis=0)

@@ -22,8 +22,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from aios_actors.engine.cost import CostModel
-from aios_actors.engine.neighbours import closest, runs
+from aios_actors.engine.neighbours import closest
 from aios_actors.engine.pages import WORTHWHILE, Hit, PageStore
+from aios_actors.engine.passes import passes
 from aios_actors.engine.radix import Match, RadixTree, common_prefix
 from aios_actors.engine.returns import Returns
 from aios_actors.engine.slots import CellPool, Slot, Tokens
@@ -77,7 +78,6 @@ class KvCache:
         self.moved = 0
         """Slots that changed places."""
         self._leases = 0
-        self._bytes_per_token = 0.0
         self._held: RadixTree[Slot] = RadixTree()
         self._coming: RadixTree[Slot] = RadixTree()  # prompts that running requests are still computing
         self._away = Returns()
@@ -217,14 +217,15 @@ class KvCache:
         Returns:
             Pairs of slot numbers whose slots changed places, in this order.
         """
+        if not self.split or self._copied_from:
+            return []
         leased = [s.index for s in self.slots if s.leased]
-        places = runs(leased)
-        if places < 2 or not self.split or self._copied_from:
+        apart = passes(dict.fromkeys(leased, 1))
+        if apart < 2:
             return []
         lengths = [s.length for s in self.slots]
         moves = closest(leased, lengths)
-        size = int(sum(lengths[a] + lengths[b] for a, b in moves) * self._bytes_per_token)
-        if not self._cost.worth_joining(places - 1, ("move", size)):
+        if not self._cost.worth_joining(apart - 1, sum(lengths[a] + lengths[b] for a, b in moves)):
             return []
         for move in moves:
             self._exchange(*(self.slots[index] for index in move))
@@ -348,9 +349,8 @@ class KvCache:
             if not self._backend.restore(slot.index, state):
                 slot.cut(0)  # its tokens will be computed again
                 self._held.remove(slot)
-        if size := sum(map(len, states)):
-            self._cost.observe_transfer("move", size, self._clock() - began)
-            self._bytes_per_token = size / tokens
+        if tokens:
+            self._cost.observe_transfer("move", tokens, self._clock() - began)
 
     def _page_in(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, adapters: str) -> Lease:
         self._fetch(slot, hit, tokens, conversation)

@@ -29,7 +29,7 @@ from aios_actors.engine.threads import Threads
 from aios_actors.engine.vocab import Vocab
 
 Logits = npt.NDArray[np.float32]
-_LARGEST_SCRATCH = 64 << 20  # bytes
+_LARGEST_SCRATCH = 64 << 20  # bytes; a larger state is rarely worth moving, and memory for it would be kept
 _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR, in the numbering since DEBUG became 1
 
 

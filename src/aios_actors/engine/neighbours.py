@@ -10,11 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 
-def runs(busy: Collection[int]) -> int:
-    """In how many places the busy sequences are."""
-    return sum(1 for sequence in busy if sequence - 1 not in busy)
-
-
 def closest(busy: Collection[int], lengths: Sequence[int]) -> list[tuple[int, int]]:
     """Moves, pairs of a busy sequence and one that is not, after which all busy ones are neighbours.
 
@@ -23,11 +18,11 @@ def closest(busy: Collection[int], lengths: Sequence[int]) -> list[tuple[int, in
         lengths: how many tokens each of all sequences holds; of windows with as few moves the one is chosen in which
             they move the fewest tokens.
     """
-    count = len(busy)
+    count, chosen = len(busy), frozenset(busy)
 
     def moves(first: int) -> list[tuple[int, int]]:
         window = range(first, first + count)
-        return list(zip((s for s in busy if s not in window), (s for s in window if s not in busy), strict=True))
+        return list(zip((s for s in busy if s not in window), (s for s in window if s not in chosen), strict=True))
 
     def effort(candidate: list[tuple[int, int]]) -> tuple[int, int]:
         return len(candidate), sum(lengths[source] + lengths[target] for source, target in candidate)

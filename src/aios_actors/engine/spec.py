@@ -25,19 +25,18 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     length); with fewer the cache is unified, and requests make way for each other when it is full. `batch` is the most
     tokens in one decode call, `ubatch` the most that llama.cpp computes at once. `threads` 0: one for each CPU that
     this process may use, fewer while others use them, and one for a model so small that a second does not pay.
-    `gpu_layers` -1: all.
-    `device`: a llama.cpp device (`CUDA0`, `cuda:0`, `Metal`, `none`), or several with commas; empty: all there are.
-    `split` and `tensor_split` say how several devices share the layers; `main_gpu` holds what is not shared.
-    `kv_offload` puts the KV cache on the GPU, `op_offload` large operations on weights that are not there. `kv_unified`
-    None: split streams on the CPU (each sequence scans its own cells), unified on a GPU. `flash_attention` auto: off on
-    the CPU, where it halves decoding, llama.cpp's choice on a GPU. `kv_type_k` and `kv_type_v` auto: q8_0 keys and bf16
-    values on a CPU with bf16 instructions, which decode 1.2 to 5 times as fast as f16 there, else f16. `host_memory` is
-    the budget in bytes for KV pages of parked conversations, `disk_memory` that for pages which found no room there;
-    they lie in an unnamed file in `disk_folder` (empty: the system's folder for temporary files). `speculate`:
-    prompt-lookup drafts as long as they pay (auto), always (on) or never. `adapters` are LoRA files by name. `pooling`
-    makes embeddings of token vectors; auto is what the model's metadata name, if they do. `device_sampling`: greedy
-    requests without constraint, penalties, bias and log probabilities have their tokens chosen where the logits are, so
-    that these need not be read.
+    `gpu_layers` -1: all. `device`: a llama.cpp device (`CUDA0`, `cuda:0`, `Metal`, `none`), or several with commas;
+    empty: all there are. `split` and `tensor_split` say how several devices share the layers; `main_gpu` holds what is
+    not shared. `kv_offload` puts the KV cache on the GPU, `op_offload` large operations on weights that are not there.
+    `kv_unified` None: split streams on the CPU (each sequence scans its own cells), unified on a GPU. `flash_attention`
+    auto: off on the CPU, where it halves decoding, llama.cpp's choice on a GPU. `kv_type_k` and `kv_type_v` auto: q8_0
+    keys and bf16 values on a CPU with bf16 instructions, which decode 1.2 to 5 times as fast as f16 there, else f16.
+    `host_memory` is the budget in bytes for KV pages of parked conversations, `disk_memory` that for pages which found
+    no room there; they lie in an unnamed file in `disk_folder` (empty: the system's folder for temporary files).
+    `speculate`: prompt-lookup drafts as long as they pay (auto), always (on) or never. `adapters` are LoRA files by
+    name. `pooling` makes embeddings of token vectors; auto is what the model's metadata name, if they do.
+    `device_sampling`: greedy requests without constraint, penalties, bias and log probabilities have their tokens
+    chosen where the logits are, so that these need not be read.
     """
 
     model_path: str
