@@ -28,9 +28,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aios_actors.engine.batch import Batch
+from aios_actors.engine.environment import BRIEF_SPINS, HUGE_PAGES
 from aios_actors.engine.model import Model, load
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
-from aios_actors.engine.worker import SPINS
 from aios_actors.kernel.llm_core.generation import UNREAD_REPORT_S
 from aios_actors.observe.logs import configure_logs
 from scripts.bench import llama_tools
@@ -119,12 +119,14 @@ class Setting(NamedTuple):
 def settings(info: ModelInfo) -> dict[str, Setting]:
     """What llama-batched-bench is tried with, by name."""
     own = ["-ctk", info.kv_type_k, "-ctv", info.kv_type_v]
+    read = ["--load-mode", "none"]
     return {
         "split": Setting(["-fa", "off"]),
         "unified": Setting(["-fa", "off", "-kvu"]),
         "unified, flash attention": Setting(["-fa", "on", "-kvu"]),
         "split, our types of KV": Setting(["-fa", "off", *own]),
-        "split, our types of KV and spinning": Setting(["-fa", "off", *own], SPINS),
+        "split, our types of KV and memory": Setting(["-fa", "off", *own, *read], HUGE_PAGES),
+        "split, all of ours": Setting(["-fa", "off", *own, *read], HUGE_PAGES | BRIEF_SPINS),
         "unified, our types of KV": Setting(["-fa", "off", "-kvu", *own]),
     }
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from msgspec.structs import replace
+
 from aios_actors.config.model_files import PROCESS_BYTES, available_memory, memory_problems
 from aios_actors.config.structs import ModelConfig, WorkerConfig
 from aios_actors.engine.gguf import read_header
@@ -28,13 +31,25 @@ def test_what_fits_exactly_is_no_problem(project: Project) -> None:
     assert "use a context of at most 768" in message
 
 
-def test_workers_share_the_weights_and_add_up_their_caches(project: Project) -> None:
+@pytest.mark.parametrize(("mmap", "copies"), [(True, 1), (False, 3), (None, 3)])
+def test_workers_share_mapped_weights_and_add_up_their_caches(project: Project, mmap: bool | None, copies: int) -> None:
     path = project.gguf(weights=MIB)
     header = read_header(path)
     cache = header.kv_bytes(1024, 4) + PROCESS_BYTES
-    workers = [WorkerConfig(model="m", sequences=4), WorkerConfig(model="m", sequences=4, count=2)]
-    assert problems(path, workers, header.tensor_bytes + 3 * cache) == []
-    assert len(problems(path, workers, header.tensor_bytes + 3 * cache - 1)) == 1
+    one = WorkerConfig(model="m", sequences=4, mmap=mmap)
+    workers = [one, replace(one, count=2)]
+    assert problems(path, workers, copies * header.tensor_bytes + 3 * cache) == []
+    assert len(problems(path, workers, copies * header.tensor_bytes + 3 * cache - 1)) == 1
+
+
+def test_weights_that_are_large_beside_the_memory_are_mapped(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.gguf(weights=MIB)
+    header = read_header(path)
+    monkeypatch.setattr("aios_actors.engine.weights.memory_bytes", lambda: 8 * header.tensor_bytes - 1)
+    worker = WorkerConfig(model="m", sequences=4, count=2)
+    needed = header.tensor_bytes + 2 * (header.kv_bytes(1024, 4) + PROCESS_BYTES)
+    assert problems(path, [worker], needed) == []
+    assert len(problems(path, [worker], needed - 1)) == 1
 
 
 def test_shared_cells_count_once_for_all_sequences(project: Project) -> None:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import llama_cpp
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from aios_actors.engine import device
+from aios_actors.engine.gguf import GgufHeader
 from aios_actors.engine.model import LoadError, Model
 from aios_actors.engine.spec import WorkerSpec
 
 MakeModel = Callable[..., Model]
+HEADER = GgufHeader(3, {}, {}, tensor_bytes=1 << 20, fingerprint="")
 
 
 def params(model: Model, **settings: object) -> object:
@@ -47,12 +50,12 @@ def test_how_a_model_is_spread_over_devices_is_passed_on(split: str, number: int
         model_path="x", gpu_layers=7, split=split, tensor_split=(3.0, 1.0), main_gpu=1, device="CPU",
         mmap=False, mlock=True,
     )  # type: ignore[arg-type]  # fmt: skip
-    resolved, keep = device.model_params(spec, llama_cpp.llama_progress_callback(lambda done, data: True))
+    resolved, keep = device.model_params(spec, HEADER, llama_cpp.llama_progress_callback(lambda done, data: True))
     assert (resolved.n_gpu_layers, resolved.split_mode, resolved.main_gpu) == (7, number, 1)
     assert [resolved.tensor_split[i] for i in range(2)] == [3.0, 1.0]
     devices = ctypes.cast(resolved.devices, ctypes.POINTER(ctypes.c_void_p))
     assert devices[0] is not None and devices[1] is None, "one device, and the end of the list"
-    assert resolved.load_mode == device.load_mode(spec) == 2
+    assert resolved.load_mode == 2
     assert len(keep) == 3
 
 
@@ -81,10 +84,23 @@ def test_a_setting_that_cannot_be_is_refused(make_model: MakeModel, settings: di
 
 
 @pytest.mark.parametrize(
-    ("mmap", "mlock", "mode"), [(True, False, 1), (False, False, 0), (False, True, 2), (True, True, 3)]
+    ("mmap", "mlock", "mode"),
+    [(True, False, 1), (False, False, 0), (False, True, 2), (True, True, 3), (None, False, 0), (None, True, 2)],
 )
-def test_how_weights_are_read(mmap: bool, mlock: bool, mode: int) -> None:
-    assert device.load_mode(WorkerSpec(model_path="x", mmap=mmap, mlock=mlock)) == mode
+def test_how_weights_are_read(mmap: bool | None, mlock: bool, mode: int) -> None:
+    spec = WorkerSpec(model_path="x", mmap=mmap, mlock=mlock)
+    resolved, _ = device.model_params(spec, HEADER, llama_cpp.llama_progress_callback(lambda done, data: True))
+    assert resolved.load_mode == mode
+
+
+def test_weights_for_a_gpu_and_large_ones_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = replace(HEADER, tensor_bytes=1 << 60)
+    assert device.maps_weights(WorkerSpec(model_path="x"), large)
+    assert not device.maps_weights(WorkerSpec(model_path="x", mmap=False), large)
+    assert not device.maps_weights(WorkerSpec(model_path="x"), HEADER)
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: True)
+    assert device.maps_weights(WorkerSpec(model_path="x", gpu_layers=-1), HEADER)
+    assert not device.maps_weights(WorkerSpec(model_path="x", gpu_layers=-1, mmap=False), HEADER)
 
 
 @pytest.mark.skipif(llama_cpp.llama_supports_gpu_offload(), reason="this build has GPU support")

@@ -36,7 +36,6 @@ from aios_actors.engine.protocol import (
     WorkerFrame,
 )
 from aios_actors.engine.spec import WorkerSpec
-from aios_actors.engine.worker import SPINS, spin_briefly
 
 ENDLESS = Sampling(max_tokens=10_000, ignore_eos=True)
 
@@ -282,23 +281,3 @@ async def test_an_idle_worker_brings_a_conversation_back_before_it_goes_on(node:
     node.send(again)
     result = (await node.until_finished(2))[2].result
     assert result is not None and result.tokens_cached == 100 and result.pages_in == 0
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ({}, SPINS),
-        ({"GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "0"}),
-        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
-    ],
-)
-def test_threads_spin_briefly_unless_the_user_decided_otherwise(
-    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: dict[str, str]
-) -> None:
-    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    for name in names:
-        monkeypatch.setenv(name, "")  # so that what the test leaves is taken back
-        monkeypatch.delenv(name)
-    os.environ.update(before)
-    spin_briefly()
-    assert {name: os.environ[name] for name in names if name in os.environ} == after

@@ -3,8 +3,8 @@
 Each runs on a free port of this machine, with the same weights, threads and total KV cache as our engine, and is ended
 with its context. llama-server keeps its own defaults (continuous batching, prompt cache in host memory) and is tried
 with its default slots, with a slot for each agent, and with those in one unified cache, each with flash attention on
-and off, once with the types of KV that our engine uses, and some with threads that spin as briefly as ours, so that
-nobody wins by a switch that users could turn.
+and off, once with the types of KV that our engine uses, and some with what else ours does by a switch: weights that are
+read and not mapped, memory in huge pages, threads that spin briefly. So nobody wins by what users could turn on.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ import anyio
 from anyio.abc import Process
 from msgspec import Struct
 
+from aios_actors.engine.environment import BRIEF_SPINS, HUGE_PAGES
 from aios_actors.engine.spec import ModelInfo
-from aios_actors.engine.worker import SPINS
 from scripts.bench.choice import llama_cpp_flags
 from scripts.bench.fleet.endpoint import Endpoint, EndpointError, Request, Side
 from scripts.bench.fleet.http_endpoint import HttpEndpoint, Tokenize
@@ -67,8 +67,8 @@ def llama_server_sides(program: Path, setup: Setup, fleet: Fleet, wanted: Sequen
     ours = ["-ctk", setup.info.kv_type_k, "-ctv", setup.info.kv_type_v]
     settings["np-fa-off-our-kv"] = ["-fa", "off", "-np", slots, *ours]
     for name in ("default-fa-on", "np-fa-off", "np-fa-off-our-kv"):
-        settings[f"{name}-brief"] = settings[name]
-        environment[f"{name}-brief"] = SPINS
+        settings[f"{name}-tuned"] = [*settings[name], "--load-mode", "none"]
+        environment[f"{name}-tuned"] = HUGE_PAGES | BRIEF_SPINS
     common = llama_cpp_flags(setup.model, setup.threads, setup.gpu_layers)
     for name, options in settings.items():
         if not wanted or name in wanted:

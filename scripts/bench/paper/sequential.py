@@ -1,6 +1,7 @@
 """The same scripted agents without the kernel: all on one `Llama` of llama-cpp-python, one call at a time."""
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from aios_actors.engine.worker import spin_briefly
+from aios_actors.engine.environment import worker_environment
 from scripts.bench.paper.agents import Call, Follower, Script, question
 from scripts.bench.paper.nodes import Ended, Kind, NodeRun
 from scripts.bench.paper.options import Options
@@ -25,7 +26,7 @@ async def run_sequentially(options: Options, kinds: Sequence[Kind], *, overlap: 
         overlap: whether an agent may have its turn while another one waits for its tool; without, agents run one after
             the other, each from its beginning to its end.
     """
-    spin_briefly()  # as our worker does
+    os.environ |= worker_environment(os.environ)  # threads wait as those of our worker do
     import llama_cpp
 
     llama = llama_cpp.Llama(

@@ -1,17 +1,19 @@
 """Checks of model files before any worker starts: that they are GGUFs, and that their contexts fit in memory.
 
 Contract: looks at files that are on this machine and downloads nothing; a model of the Hub is checked once it is here.
-The memory estimate is the weights once for each file (workers share the mapped pages) and the KV cache of each worker.
+The memory estimate is the weights, once for each file that workers map and for each worker that reads it, and the KV
+cache of each worker.
 Workers on a GPU are not estimated: llama.cpp itself knows what is free there, and fails with a message.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
 from aios_actors.config.structs import ModelConfig, WorkerConfig
 from aios_actors.engine.gguf import GgufHeader, NotGguf, read_header
+from aios_actors.engine.machine import memory_bytes
+from aios_actors.engine.weights import reads_weights
 from aios_actors.engine.width import cpu_sequences
 
 LONGEST_DEFAULT_CONTEXT = 8192
@@ -76,9 +78,11 @@ def memory_problems(
         if path is None or worker.gpu_layers != 0 or worker.device:
             continue
         header = read_header(path)
-        weights = 0 if path in mapped else header.tensor_bytes
-        mapped.add(path)
-        fixed = weights + worker.count * PROCESS_BYTES
+        copies = worker.count
+        if worker.mmap or (worker.mmap is None and not reads_weights(header)):
+            copies = int(path not in mapped)
+            mapped.add(path)
+        fixed = copies * header.tensor_bytes + worker.count * PROCESS_BYTES
         needed = fixed + worker.count * _cache_bytes(header, models[worker.model], worker)
         if needed > left:
             yield worker.model, _too_large(header, models[worker.model], worker, needed, fixed, left)
@@ -87,7 +91,7 @@ def memory_problems(
 
 def available_memory() -> int:
     """Bytes that this process and its children may still use: what is free, and what their control group allows."""
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = memory_bytes()
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())

@@ -100,7 +100,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
         kv_offload: whether the KV cache lies on the GPU.
         op_offload: whether large operations on weights in main memory are done on the GPU.
         flash_attention: "auto" is off on a CPU, where it is slower.
-        mmap: whether weights are mapped from the file, and so shared by workers, rather than read.
+        mmap: whether weights are mapped from the file, and so shared by workers, rather than read; none given means
+            that on a CPU those are read, which computes faster, that take at most an eighth of the memory.
         mlock: whether weights are kept from being swapped out.
         device_sampling: whether the GPU chooses the tokens of greedy calls without constraint, penalties, bias and log
             probabilities; the output is the same, and their logits need not be copied.
@@ -128,7 +129,7 @@ class WorkerConfig(ConfigStruct, frozen=True):
     kv_offload: bool = True
     op_offload: bool = True
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    mmap: bool = True
+    mmap: bool | None = None
     mlock: bool = False
     device_sampling: bool = False
     speculate: Literal["auto", "on", "off"] = "auto"

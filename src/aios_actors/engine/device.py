@@ -15,8 +15,10 @@ from typing import Any
 import llama_cpp
 import llama_cpp._ggml as ggml
 
+from aios_actors.engine.gguf import GgufHeader
 from aios_actors.engine.lookup import LONGEST_DRAFT
 from aios_actors.engine.spec import WorkerSpec
+from aios_actors.engine.weights import reads_weights
 from aios_actors.engine.width import GPU_SEQUENCES, cpu_sequences
 
 KV_TYPES: dict[str, int] = {
@@ -59,18 +61,21 @@ def uses_gpu(spec: WorkerSpec) -> bool:
     return spec.gpu_layers != 0 and spec.device != "none" and bool(llama_cpp.llama_supports_gpu_offload())
 
 
-def load_mode(spec: WorkerSpec) -> int:
-    """llama.cpp's load mode of `mmap` and `mlock`."""
-    return (llama_cpp.LLAMA_LOAD_MODE_MMAP if spec.mmap else 0) | (llama_cpp.LLAMA_LOAD_MODE_MLOCK if spec.mlock else 0)
+def maps_weights(spec: WorkerSpec, header: GgufHeader) -> bool:
+    """Whether weights are mapped from the file, and not read."""
+    if spec.mmap is not None:
+        return spec.mmap
+    return uses_gpu(spec) or not reads_weights(header)
 
 
-def model_params(spec: WorkerSpec, progress: Any) -> tuple[llama_cpp.llama_model_params, list[Any]]:
+def model_params(spec: WorkerSpec, header: GgufHeader, progress: Any) -> tuple[llama_cpp.llama_model_params, list[Any]]:
     """Model parameters, and the objects that must live as long as they are used. Raises `SpecError`."""
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = spec.gpu_layers
     params.split_mode = _SPLIT_MODES[spec.split]
     params.main_gpu = spec.main_gpu
-    params.load_mode = load_mode(spec)
+    params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if maps_weights(spec, header) else 0
+    params.load_mode |= llama_cpp.LLAMA_LOAD_MODE_MLOCK if spec.mlock else 0
     params.progress_callback = progress
     keep: list[Any] = [progress]
     if spec.tensor_split:

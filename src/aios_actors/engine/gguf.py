@@ -39,7 +39,7 @@ class ArrayLength(Struct, frozen=True):
 
 
 class GgufHeader(Struct, frozen=True):
-    """What a GGUF's header says. `tensor_bytes` is the size of all weights; `fingerprint` tells two models apart."""
+    """What a GGUF's header says. `tensor_bytes` is the size of its weights; `fingerprint` tells two models apart."""
 
     version: int
     metadata: dict[str, Value | ArrayLength]
@@ -61,6 +61,12 @@ class GgufHeader(Struct, frozen=True):
     def context_length(self) -> int:
         """The context in tokens that the model was trained with; 0 if the file does not say."""
         return self._integer("context_length")
+
+    @property
+    def parts(self) -> int:
+        """How many files the model is split into; this is the header of the first."""
+        count = self.metadata.get("split.count", 1)
+        return count if isinstance(count, int) and count > 0 else 1
 
     @property
     def layers(self) -> int:

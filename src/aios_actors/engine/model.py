@@ -74,7 +74,7 @@ class LlamaLog:
 class Model:
     """Weights, vocabulary and one context. Made by `load`."""
 
-    def __init__(self, spec: WorkerSpec, pointer: Any, context: Any, fingerprint: str, log: LlamaLog) -> None:
+    def __init__(self, spec: WorkerSpec, pointer: Any, context: Any, header: gguf.GgufHeader, log: LlamaLog) -> None:
         self.spec = spec
         self.adapters = Adapters(pointer, context, spec.adapters)
         self.pointer = pointer
@@ -88,12 +88,14 @@ class Model:
         self.context_length = device.context_length(spec, pointer)
         self.kv_types = device.kv_types(spec, pointer)
         # Weights and KV layout: a page of one digest fits no model of another.
-        self.digest = hashlib.blake2b("/".join((fingerprint, *self.kv_types)).encode(), digest_size=16).hexdigest()
+        binding = "/".join((header.fingerprint, *self.kv_types))
+        self.digest = hashlib.blake2b(binding.encode(), digest_size=16).hexdigest()
         self.unified = bool(params.kv_unified)
         self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
         self._abort = AbortFlag(context)
         named = spec.threads or spec.threads_batch or params.n_threads == 1
         self._adapted = None if named else Threads(params.n_threads)
+        self._header = header
         self._log = log
         self._samplers: dict[int, Any] = {}
         self._scratch: dict[int, npt.NDArray[np.uint8]] = {}
@@ -105,7 +107,7 @@ class Model:
 
     def info(self, family: str) -> ModelInfo:
         """What the node learns of the model; `family` is its template's."""
-        spec, header = self.spec, gguf.read_header(Path(self.spec.model_path))
+        spec, header = self.spec, self._header
         return ModelInfo(
             name=spec.name or header.name,
             architecture=header.architecture,
@@ -124,6 +126,7 @@ class Model:
             flash_attention=self._flash_attention,
             kv_type_k=self.kv_types[0],
             kv_type_v=self.kv_types[1],
+            mmap=device.maps_weights(spec, header),
             kv_bytes_per_token=header.kv_bytes(1, 1, *self.kv_types),
             family=family,
             eog_tokens=tuple(sorted(self.vocab.eog)),
@@ -258,7 +261,7 @@ class Model:
 
 def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None) -> Model:
     """Load the model and make its context. `on_progress` gets 0 to 1. Raises `LoadError`."""
-    fingerprint = _fingerprint(spec)
+    header = _header(spec)
     log = LlamaLog()
     log.install()
     llama_cpp.llama_backend_init()
@@ -274,7 +277,7 @@ def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None
         return True
 
     try:
-        params, keep = device.model_params(spec, llama_cpp.llama_progress_callback(progress))
+        params, keep = device.model_params(spec, header, llama_cpp.llama_progress_callback(progress))
     except device.SpecError as error:
         raise LoadError("bad_spec", str(error)) from error
     pointer = llama_cpp.llama_model_load_from_file(spec.model_path.encode(), params)
@@ -283,7 +286,7 @@ def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None
         raise LoadError("load_failed", f"llama.cpp cannot load {spec.model_path}{log.explain()}")
     context = _make_context(spec, pointer, log)
     try:
-        return Model(spec, pointer, context, fingerprint, log)
+        return Model(spec, pointer, context, header, log)
     except AdapterError as error:
         llama_cpp.llama_free(context)
         llama_cpp.llama_model_free(pointer)
@@ -307,11 +310,11 @@ def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:
     return context
 
 
-def _fingerprint(spec: WorkerSpec) -> str:
-    """Identifies the weights. Raises `LoadError` for a file that cannot be a model."""
+def _header(spec: WorkerSpec) -> gguf.GgufHeader:
+    """What the file says. Raises `LoadError` for a file that cannot be a model."""
     path = Path(spec.model_path)
     try:
-        return f"{gguf.read_header(path).fingerprint}{path.stat().st_size}"
+        return gguf.read_header(path)
     except FileNotFoundError as error:
         raise LoadError("no_file", f"there is no file {path}") from error
     except OSError as error:

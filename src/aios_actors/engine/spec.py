@@ -27,10 +27,12 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     this process may use, fewer while others use them, and one for a model so small that a second does not pay.
     `gpu_layers` -1: all. `device`: a llama.cpp device (`CUDA0`, `cuda:0`, `Metal`, `none`), or several with commas;
     empty: all there are. `split` and `tensor_split` say how several devices share the layers; `main_gpu` holds what is
-    not shared. `kv_offload` puts the KV cache on the GPU, `op_offload` large operations on weights that are not there.
-    `kv_unified` None: split streams on the CPU (each sequence scans its own cells), unified on a GPU. `flash_attention`
-    auto: off on the CPU, where it halves decoding, llama.cpp's choice on a GPU. `kv_type_k` and `kv_type_v` auto: q8_0
-    keys and bf16 values on a CPU with bf16 instructions, which decode 1.2 to 5 times as fast as f16 there, else f16.
+    not shared. `mmap` None: on the CPU weights that take at most an eighth of the machine's memory are read into memory
+    of the worker's own, all others are mapped from the file. `kv_offload` puts the KV cache on the GPU, `op_offload`
+    large operations on weights that are not there. `kv_unified` None: split streams on the CPU (each sequence scans its
+    own cells), unified on a GPU. `flash_attention` auto: off on the CPU, where it halves decoding, llama.cpp's choice
+    on a GPU. `kv_type_k` and `kv_type_v` auto: q8_0 keys and bf16 values on a CPU with bf16 instructions, which decode
+    1.2 to 5 times as fast as f16 there, else f16.
     `host_memory` is the budget in bytes for KV pages of parked conversations, `disk_memory` that for pages which found
     no room there; they lie in an unnamed file in `disk_folder` (empty: the system's folder for temporary files).
     `speculate`: prompt-lookup drafts as long as they pay (auto), always (on) or never. `adapters` are LoRA files by
@@ -59,7 +61,7 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     kv_offload: bool = True
     op_offload: bool = True
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    mmap: bool = True
+    mmap: bool | None = None
     mlock: bool = False
     chat_template: str = ""
     host_memory: NonNegative = 1 << 30
@@ -96,6 +98,7 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
     flash_attention: str
     kv_type_k: str
     kv_type_v: str
+    mmap: bool
     kv_bytes_per_token: int
     family: str
     eog_tokens: tuple[int, ...]

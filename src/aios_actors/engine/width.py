@@ -8,7 +8,7 @@ parameters on two CPU cores, 600 tokens of context each: 94 tokens/s for 1, 181 
 
 from __future__ import annotations
 
-import os
+from aios_actors.engine.machine import memory_bytes
 
 GPU_SEQUENCES = 32
 CPU_SEQUENCES = 24, 16, 8
@@ -23,5 +23,5 @@ def cpu_sequences(kv_bytes: int, memory: int | None = None) -> int:
         kv_bytes: of the KV cache of one sequence, as f16.
         memory: of the machine, in bytes; None asks the operating system.
     """
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if memory is None else memory
+    available = memory_bytes() if memory is None else memory
     return next((n for n in CPU_SEQUENCES if n * kv_bytes <= _SHARE * available), CPU_SEQUENCES[-1])

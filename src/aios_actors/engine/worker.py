@@ -20,8 +20,6 @@ from aios_actors.engine.protocol import TOKEN_VARIABLE
 from aios_actors.observe.logs import configure_logs
 
 _PR_SET_PDEATHSIG = 1
-SPINS = {"GOMP_SPINCOUNT": "1000"}
-"""How long a thread of OpenMP looks for the others before it sleeps: some 30 microseconds."""
 
 
 def main() -> int:
@@ -37,8 +35,7 @@ def main() -> int:
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     configure_logs(arguments.log_level, arguments.log_format)
-    spin_briefly()
-    # Only now: OpenMP reads its environment when llama.cpp is loaded.
+    # Only now: it loads llama.cpp, which takes a while, and a signal meanwhile must find this process prepared.
     from aios_actors.engine.serving import EXIT_DONE, Worker
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -54,20 +51,6 @@ def die_with_parent() -> None:
     """Ask Linux to kill this process when its parent dies; elsewhere the closed connection does it a little later."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def spin_briefly() -> None:
-    """Let llama.cpp's threads wait for each other briefly, then sleep, unless the user decided otherwise.
-
-    They meet hundreds of times a step. With two threads on two cores (135M parameters, tokens/s for 1, 8 and 16
-    sequences) this reached 82, 168 and 220, a third of it 70, 130 and 169, and sleeping at once 35, 131 and 182. But a
-    node shares its machine with agents and tools, and a thread that spins longer waits for one that is not scheduled:
-    beside one busy process it was 24, 71 and 99, with ten times as long 10, 30 and 49, before `threads.py` takes one
-    of them away.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        for name, value in SPINS.items():
-            os.environ.setdefault(name, value)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 
 from aios_actors.actors import Actor, ActorRef, ActorSystem, Reply, handler
 from aios_actors.config.structs import ModelConfig
+from aios_actors.engine.environment import BRIEF_SPINS, HUGE_PAGES
 from aios_actors.engine.messages import ChatMessage, ChatPrompt, Sampling, TextPrompt
 from aios_actors.engine.protocol import NodeFrame
 from aios_actors.engine.spec import WorkerSpec
@@ -84,6 +85,14 @@ async def test_a_generation_streams_and_ends(tmp_path: Path) -> None:
         pid = await core.pid()
     assert gone(pid)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+async def test_a_worker_is_started_with_its_environment(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        await core.ref.ask(AwaitReady())
+        variables = Path(f"/proc/{await core.pid()}/environ").read_bytes().decode().split("\0")
+    assert {f"{name}={value}" for name, value in (BRIEF_SPINS | HUGE_PAGES).items()} <= set(variables)
 
 
 async def test_a_listener_that_raises_loses_its_stream_and_not_its_answer(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio
 
+from aios_actors.engine.environment import worker_environment
 from aios_actors.engine.framing import decode_worker_frame, encode, read_frame
 from aios_actors.engine.protocol import (
     TOKEN_VARIABLE,
@@ -124,9 +125,8 @@ async def open_worker(folder: Path, name: str, arguments: tuple[str, ...] = ()) 
 
 async def _start_process(path: Path, token: str, arguments: tuple[str, ...]) -> asyncio.subprocess.Process:
     command = (sys.executable, "-m", "aios_actors.engine.worker", "--socket", str(path), *arguments)
-    return await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, env=os.environ | {TOKEN_VARIABLE: token}
-    )
+    environment = os.environ | worker_environment(os.environ) | {TOKEN_VARIABLE: token}
+    return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=environment)
 
 
 async def _first(
