@@ -19,6 +19,7 @@ MAY_IMPORT = {
         "kernel",
         "actors",
         "syscalls",
+        "engine.environment",
         "engine.messages",
         "engine.framing",
         "engine.protocol",
@@ -29,12 +30,21 @@ MAY_IMPORT = {
         "sdk.tool",
     ),
     "observe": ("observe",),
-    "config": ("config", "engine.gguf", "engine.width", "kernel.tool", "kernel.scheduler.policies", "sdk"),
+    "config": (
+        "config",
+        "engine.gguf",
+        "engine.machine",
+        "engine.weights",
+        "engine.width",
+        "kernel.tool",
+        "kernel.scheduler.policies",
+        "sdk",
+    ),
     "nano": ("nano",),
     "control": ("control", "actors", "observe.state"),
     "cli": ("",),
 }
-NODE_SIDE = ("messages", "framing", "protocol", "spec", "gguf", "width")
+NODE_SIDE = ("environment", "messages", "framing", "protocol", "spec", "gguf", "machine", "weights", "width")
 """Modules of the engine that the node imports; they must not load llama.cpp or numpy into it."""
 
 

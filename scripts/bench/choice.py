@@ -1,10 +1,10 @@
 """The options by which benchmarks of the engine choose a model and a number of threads, and what they come to."""
 
 import argparse
-import os
 from pathlib import Path
 
 from aios_actors.config.structs import ModelConfig
+from aios_actors.engine.machine import usable_cpus
 from aios_actors.models import resolve
 from scripts.bench.make_model import SHAPES, model_file
 
@@ -40,10 +40,3 @@ def llama_cpp_flags(model: Path, threads: int, gpu_layers: int) -> list[str]:
     """The command line of llama.cpp's tools for a model, threads and layers on the GPU."""
     layers = gpu_layers if gpu_layers >= 0 else ALL_LAYERS
     return ["-m", str(model), "-t", str(threads), "-tb", str(threads), "-ngl", str(layers)]
-
-
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; a container may allow fewer than there are
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aios_actors.engine.constrain import ConstraintError, Grammars, Matcher
@@ -208,6 +208,9 @@ def test_any_schema_compiles_or_is_refused(grammars: Grammars, schema: dict[str,
 
 @settings(max_examples=80, deadline=None)
 @given(text=st.text(max_size=12))
+@example(text="<tool_call>")
+@example(text="a</tool_call>b")
+@example(text="<|im_end|>")
 def test_any_text_may_be_a_regex_an_option_or_a_tools_name(model: Model, grammars: Grammars, text: str) -> None:
     compiles_or_is_refused(grammars, Regex(text))
     option = generate(model, grammars, Choice((text, "other")), [0] * 3)

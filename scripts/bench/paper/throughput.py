@@ -3,7 +3,7 @@
 The kernel has one worker, and then, if the model is so small that one thread is fastest, a worker for each CPU.
 """
 
-from scripts.bench.choice import usable_cpus
+from aios_actors.engine.machine import usable_cpus
 from scripts.bench.paper.agents import Script, Turn
 from scripts.bench.paper.findings import Figure, Findings
 from scripts.bench.paper.nodes import Kind, run_on_node

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aios_actors.config.structs import ModelConfig, WorkerConfig
 from aios_actors.engine.gguf import GgufHeader, NotGguf, read_header
-from aios_actors.engine.machine import memory_bytes
+from aios_actors.engine.machine import available_memory
 from aios_actors.engine.weights import reads_weights
 from aios_actors.engine.width import cpu_sequences
 
@@ -87,22 +87,6 @@ def memory_problems(
         if needed > left:
             yield worker.model, _too_large(header, models[worker.model], worker, needed, fixed, left)
         left -= min(needed, left)
-
-
-def available_memory() -> int:
-    """Bytes that this process and its children may still use: what is free, and what their control group allows."""
-    free = memory_bytes()
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return free if limit == "max" else min(free, max(int(limit) - used, 0))
 
 
 def _context(header: GgufHeader, model: ModelConfig) -> int:

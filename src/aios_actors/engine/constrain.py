@@ -30,22 +30,28 @@ class ConstraintError(Exception):
 class Matcher:
     """The state of one generation's constraint."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, eog: frozenset[int], words: int) -> None:
+    def __init__(self, matcher: llguidance.LLMatcher, vocab: Vocab) -> None:
         self._matcher = matcher
-        self._eog = eog
-        self._words = words
+        self._vocab = vocab
 
     def consume(self, tokens: Sequence[int]) -> None:
         """Advance over generated tokens. Raises `ConstraintError` if they break the constraint."""
         for token in tokens:
-            if token in self._eog:
+            if token in self._vocab.eog:
                 return
             if not self._matcher.consume_token(token):
                 raise ConstraintError(f"token {token} breaks the constraint: {self._matcher.get_error()}")
 
     def forced(self) -> list[int]:
-        """The tokens that must follow here, possibly none."""
-        return list(self._matcher.compute_ff_tokens())
+        """The tokens that must follow here, possibly none.
+
+        Text that spells a special token is tokenized to that token, which is not what was meant: it ends the list, and
+        is spelled in other tokens next time.
+        """
+        tokens = list(self._matcher.compute_ff_tokens())
+        if tokens and not (valid := self._matcher.validate_tokens(tokens)):
+            return [self._vocab.longest_prefix(self._matcher.compute_ff_bytes())]
+        return tokens[:valid] if tokens else []
 
     @property
     def complete(self) -> bool:
@@ -55,13 +61,13 @@ class Matcher:
         if not self._matcher.is_accepting():
             return False
         mask = self.mask()
-        for token in self._eog:
+        for token in self._vocab.eog:
             mask[token >> 5] &= ~np.uint32(1 << (token & 31))
         return not mask.any()
 
     def mask(self) -> npt.NDArray[np.uint32]:
         """The set of allowed tokens, one bit each; shape (ceil(vocabulary / 32),)."""
-        mask = np.zeros(self._words, np.uint32)
+        mask = np.zeros(-(-self._vocab.size // 32), np.uint32)
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         return mask
 
@@ -72,7 +78,6 @@ class Grammars:
     def __init__(self, vocab: Vocab, family: Family) -> None:
         self._vocab = vocab
         self._family = family
-        self._words = -(-vocab.size // 32)
         self._tokenizer = llguidance.LLTokenizer.from_llamacpp(
             tokens=vocab.marked_pieces,
             vocab_ptr=vocab.pointer,
@@ -94,7 +99,7 @@ class Grammars:
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise ConstraintError(matcher.get_error().split("\n<state>")[0].strip())
-        return Matcher(matcher, self._vocab.eog, self._words)
+        return Matcher(matcher, self._vocab)
 
     def _grammar(self, constraint: Constraint, tools: Sequence[ToolSchema], reasoning: bool) -> str | None:
         match constraint:

@@ -9,7 +9,6 @@ full length for every sequence are asked for, the cache is unified on the CPU to
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import Any
 
 import llama_cpp
@@ -17,6 +16,7 @@ import llama_cpp._ggml as ggml
 
 from aios_actors.engine.gguf import GgufHeader
 from aios_actors.engine.lookup import LONGEST_DRAFT
+from aios_actors.engine.machine import usable_cpus
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.engine.weights import reads_weights
 from aios_actors.engine.width import GPU_SEQUENCES, cpu_sequences
@@ -47,13 +47,6 @@ SINGLE_THREAD_BYTES = 24 << 20
 
 class SpecError(Exception):
     """Raised when a worker's settings cannot be given to llama.cpp; the message names the setting."""
-
-
-def usable_cpus() -> int:
-    """The CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def uses_gpu(spec: WorkerSpec) -> bool:

@@ -68,6 +68,11 @@ class Vocab:
         """The id of the control or user-defined token called `name`, if the vocabulary has it."""
         return self._special_ids.get(name)
 
+    def longest_prefix(self, text: bytes) -> int:
+        """The token of text that spells most of the beginning of `text`."""
+        pieces = self.marked_pieces
+        return max(range(self.size), key=lambda t: len(pieces[t]) if text.startswith(pieces[t]) else 0)
+
     def tokenize(self, text: str, *, special: bool = False, add_bos: bool = False) -> list[int]:
         """Token ids of `text`. `special`: names of control tokens become those tokens; else they are plain text.
 

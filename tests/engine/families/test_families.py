@@ -37,6 +37,13 @@ CASES: list[tuple[Family, str, list[tuple[str, dict[str, object]]], str, str]] =
         "hm",
     ),
     (Hermes(""), '<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call>', [ADD], "", ""),
+    (
+        Hermes(""),
+        '<tool_call>{"name": "storage.read", "arguments": {"path": "<tool_call></tool_call>"}}</tool_call>',
+        [("storage.read", {"path": "<tool_call></tool_call>"})],
+        "",
+        "",
+    ),
     (Llama3(""), '{"name": "add", "parameters": {"a": 1}}', [ADD], "", ""),
     (Llama3(""), '<|python_tag|>{"name": "add", "arguments": {"a": 1}}<|eom_id|>', [ADD], "", ""),
     (

@@ -22,16 +22,21 @@ class Hermes(Family):
         return _OPEN in template
 
     def parse(self, source: str, seed: str) -> Parsed | None:
-        objects, rest = [], []
-        for block in source.split(_OPEN)[1:]:
-            body, _, after = block.partition(_CLOSE)
-            decoded = decode_objects(body, "")
-            if decoded is None or decoded[1].strip():
+        objects, texts = [], []
+        _, opener, source = source.partition(_OPEN)
+        while opener:
+            # Decoded before the closing marker is looked for, which an argument may hold as text.
+            decoded = decode_objects(source, "")
+            if decoded is None:
                 return None
             objects += decoded[0]
-            rest.append(after)
+            rest = decoded[1].strip()
+            if rest and not rest.startswith(_CLOSE):
+                return None
+            text, opener, source = rest.removeprefix(_CLOSE).partition(_OPEN)
+            texts.append(text)
         calls = calls_from_objects(objects, seed)
-        return None if calls is None else Parsed(calls, "".join(rest).strip())
+        return None if calls is None else Parsed(calls, "".join(texts).strip())
 
     def call_rules(self, tools: Sequence[ToolSchema], literal: Literal) -> str:
         # Qwen's templates put the object on a line of its own, others do not: as the template shows, so the model does.
