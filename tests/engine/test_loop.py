@@ -351,7 +351,7 @@ def test_a_plan_without_a_step_ends_in_an_error_and_not_in_a_loop(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(driver.engine._planner, "plan", lambda running, room: Plan([], Work()))
+        broken.setattr(driver.engine._planner, "plan", lambda running, room, now: Plan([], Work()))
         result = driver.run(Submit(1, TextPrompt("a"), GREEDY))[1]
     assert result.error is not None and result.error.code == "internal"
     assert len(driver.run(Submit(2, TextPrompt("a"), GREEDY))[2].tokens) == 24

@@ -42,15 +42,16 @@ class Requests:
         self.planner = Planner(kv, Batch(512), self.cost, Speculation("off", split=split))
         self.running: list[Any] = []
 
-    def add(self, slot: int, pending: int, *, decodes: bool = False, priority: int = 0) -> None:
+    def add(self, slot: int, pending: int, *, decodes: bool = False, priority: int = 0, received: float = 0.0) -> None:
         """A request with 100 tokens in the cache and some that are not."""
         self.slots[slot].append([1] * 100)
         request = SimpleNamespace(id=slot, slot=slot, started=decodes, adapters="", lookup=None)
         request.tokens, request.submit = [1] * (100 + pending), SimpleNamespace(priority=priority)
+        request.received = received
         self.running.append(request)
 
-    def plan(self, room: int = 512) -> Plan:
-        return self.planner.plan(self.running, room)
+    def plan(self, room: int = 512, now: float = 0.0) -> Plan:
+        return self.planner.plan(self.running, room, now)
 
     def step(self) -> dict[int, int]:
         """Plans a step and takes it as done; tokens by slot. Whoever has all tokens computed gets a new one."""
@@ -145,10 +146,29 @@ def test_the_budget_looks_at_the_width_that_comes_and_few_decoders_do_not_stay_f
 
 def test_pieces_are_those_of_the_most_urgent_prompts() -> None:
     requests = Requests()
-    requests.add(0, 1, decodes=True)
+    requests.add(0, 1, decodes=True, priority=5)
     requests.add(1, 500)
     requests.add(2, 500, priority=5)
     assert requests.step() == {0: 1, 2: BUDGET}
+
+
+def test_a_prompt_more_urgent_than_all_decoders_is_computed_as_if_there_were_none() -> None:
+    requests = Requests()
+    for slot, priority in ((0, 0), (1, 3)):
+        requests.add(slot, 1, decodes=True, priority=priority)
+    requests.add(2, 900)
+    requests.add(3, 700, priority=4)
+    assert requests.step() == {0: 1, 1: 1, 3: 510}
+    assert requests.step() == {0: 1, 1: 1, 3: 190}
+    assert requests.step() == {0: 1, 1: 1, 2: 1 + BUDGET, 3: 1}, "the other one waited for its turn"
+
+
+def test_a_prompt_that_waited_long_enough_counts_as_more_urgent() -> None:
+    requests = Requests()
+    requests.add(0, 300, received=0.0)
+    requests.add(1, 100, priority=2, received=59.0)
+    assert {c.sequence.slot for c in requests.plan(now=59.9).chunks} == {1}
+    assert {c.sequence.slot for c in requests.plan(now=60.0).chunks} == {0, 1}
 
 
 def test_without_decoders_prompts_take_all_the_room() -> None:

@@ -144,7 +144,7 @@ class Engine:
         if not self._waiting:
             self.kv.bring_back()
         self._gather()
-        plan = self._planner.plan(self._running, self._make_room())
+        plan = self._planner.plan(self._running, self._make_room(), started)
         planned = self._clock()
         if not plan.chunks:
             self._give_up()

@@ -175,8 +175,9 @@ class Model:
 
     def logits(self, rows: int) -> Logits:
         """A view of the last decode's logits, in the batch's order; shape (rows, vocabulary). Valid until the next."""
-        pointer = llama_cpp.llama_get_logits(self.context)
-        return np.ctypeslib.as_array(pointer, shape=(rows, self.vocab.size))
+        first = ctypes.addressof(llama_cpp.llama_get_logits(self.context).contents)
+        memory = (ctypes.c_float * (rows * self.vocab.size)).from_address(first)
+        return np.frombuffer(memory, np.float32).reshape(rows, self.vocab.size)
 
     def sample_on_device(self, sequence: int, greedy: bool) -> bool:
         """Let the device choose the likeliest tokens of `sequence` from now on, or not; whether it does."""

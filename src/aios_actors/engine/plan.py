@@ -3,10 +3,13 @@
 Contract: a `Planner` chooses among the running requests of one engine and fills its batch; it moves no KV, and leaves
 the requests' tokens alone. A step serves one set of adapters. Of the room that it has, every decoder gets at least one
 token, then decoders may draft, then the most urgent of those that are prefilled share what is left. Beside decoders
-that is no more than the cost model's budget, step by step for a long prompt and on average for short ones.
+that is no more than the cost model's budget, step by step for a long prompt and on average for short ones; but a prompt
+that is more urgent than all decoders is computed as if there were none.
 """
 
 from __future__ import annotations
+
+import math
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +27,8 @@ from aios_actors.engine.sequence import Sequence
 _WHOLE = 64
 # So many tokens of what was borrowed for it are paid back in a step, even where the budget is less.
 _REPAID = 4
+# The most urgent prompts are computed, but so long a wait counts as a level of priority: none waits for ever.
+_LEVEL_S = 30.0
 # A piece of a longer prompt is at least so long, unless it is the only one.
 _SMALLEST_PIECE = 16
 
@@ -61,21 +66,23 @@ class Planner:
         self._turns = Turns()
         self._debt = 0  # tokens of prefill that were computed beyond the budget, and are saved in the next steps
 
-    def plan(self, running: list[Sequence], room: int) -> Plan:
-        """What each of the `running` requests computes now, in `room` tokens all together; fills the batch."""
+    def plan(self, running: list[Sequence], room: int, now: float) -> Plan:
+        """What each of the `running` requests computes at the time `now`, in `room` tokens in all; fills the batch."""
         chosen = self._turn(running)
         decoders = [s for s in chosen if s.started]
         shares = self._decode(decoders, room)
         room -= sum(shares.values())
         drafts = self._drafts([s for s in decoders if shares[s.id] == self._pending(s)], room)
         room -= sum(map(len, drafts.values()))
-        prefilling = [s for s in chosen if not s.started]
+        prompts = [s for s in chosen if not s.started]
+        prefilling = _most_urgent(prompts, now)
         if not decoders or not prefilling:
             self._debt = 0
-            shares |= self._prefill_alone(prefilling, room)
-        else:
+        if prefilling and _priority(prefilling) <= _priority(decoders):
             budget = self._budget(decoders, shares, prefilling)
-            shares |= self._prefill_beside(self._between(decoders, prefilling), prefilling, room, budget)
+            shares |= self._prefill_beside(self._between(decoders, prompts), prefilling, room, budget)
+        else:
+            shares |= self._prefill_alone(prefilling, room)
         self._batch.clear()
         ordered = sorted((s for s in chosen if shares.get(s.id)), key=lambda s: s.slot)
         chunks = [self._chunk(s, shares[s.id], drafts.get(s.id, [])) for s in ordered]
@@ -109,9 +116,9 @@ class Planner:
         return {s.id: draft for s, draft in zip(decoders, drafts, strict=False)}
 
     def _prefill_alone(self, prefilling: list[Sequence], room: int) -> dict[int, int]:
-        """What each computes while nobody decodes, by request: the most urgent all, as far as there is room."""
+        """What each computes as if nobody decoded, by request: all, as far as there is room."""
         shares: dict[int, int] = {}
-        for sequence in _most_urgent(prefilling):
+        for sequence in prefilling:
             shares[sequence.id] = min(self._pending(sequence), room)
             room -= shares[sequence.id]
         return shares
@@ -122,12 +129,12 @@ class Planner:
         """What each computes beside decoders, by request.
 
         First a token of each that lies between decoders: so these are neighbours, and computed in one pass. Then pieces
-        of the most urgent ones, within the budget; a budget of one token is for no second pass.
+        within the budget; a budget of one token is for no second pass.
         """
         shares = {s.id: 1 for s in bridges[:room]}
         room -= len(shares)
         left, pieces = max(budget, _REPAID) - self._debt, 0
-        for sequence in _most_urgent(prefilling):
+        for sequence in prefilling:
             bridged = shares.get(sequence.id, 0)
             pending = self._pending(sequence) - bridged
             most = max(left, _WHOLE if left > 0 and not pieces else 0)
@@ -191,7 +198,12 @@ class Planner:
         return len(sequence.tokens) - self._length(sequence)
 
 
-def _most_urgent(prefilling: list[Sequence]) -> list[Sequence]:
-    """Those of the highest priority; others would only make the step longer."""
-    urgency = max((s.submit.priority for s in prefilling), default=0)
-    return [s for s in prefilling if s.submit.priority == urgency]
+def _priority(sequences: list[Sequence]) -> float:
+    """The highest among them."""
+    return max((s.submit.priority for s in sequences), default=-math.inf)
+
+
+def _most_urgent(prefilling: list[Sequence], now: float) -> list[Sequence]:
+    """Those of the highest priority, and those that waited so long; others would only make the step longer."""
+    most = _priority(prefilling)
+    return [s for s in prefilling if s.submit.priority + (now - s.received) // _LEVEL_S >= most]

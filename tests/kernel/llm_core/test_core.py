@@ -111,8 +111,9 @@ async def test_a_listener_that_raises_loses_its_stream_and_not_its_answer(tmp_pa
 
 @pytest.mark.parametrize(("on_text", "period"), [(print, 0.0), (None, UNREAD_REPORT_S)])
 def test_a_worker_tells_each_token_at_once_only_where_it_is_read(on_text: Any, period: float) -> None:
-    request = Generate(id=1, caller="a", model="nano", prompt=PROMPT, sampling=LONG, on_text=on_text)
-    assert Generation(request, cast(Reply[Outcome], None)).frame().report_s == period
+    request = Generate(id=1, caller="a", model="nano", prompt=PROMPT, sampling=LONG, on_text=on_text, priority=3)
+    frame = Generation(request, cast(Reply[Outcome], None)).frame()
+    assert (frame.report_s, frame.priority) == (period, 3)
 
 
 async def test_a_killed_workers_generations_come_back_with_their_tokens_and_go_on_exactly(tmp_path: Path) -> None:

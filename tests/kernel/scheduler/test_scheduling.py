@@ -96,6 +96,18 @@ async def test_an_urgent_agent_takes_the_place_of_a_running_one(tmp_path: Path) 
         assert (finished.answer, finished.account.usage.preemptions) == ("slow answer", 1)
 
 
+@pytest.mark.parametrize(("policy", "told"), [("priority", [0, 5]), ("fair", [0, 0])])
+async def test_a_worker_is_told_how_urgent_a_call_is_where_the_policy_goes_by_that(
+    tmp_path: Path, policy: str, told: list[int]
+) -> None:
+    entries = {"batch": entry(priority=0), "urgent": entry(priority=5)}
+    agents: dict[str, type[Agent]] = {"batch": Asking, "urgent": Asking}
+    async with running_kernel(tmp_path, agents, config=under(policy), entries=entries) as kernel:
+        for number, name in enumerate(agents):
+            await run(kernel, name, "x", number)
+        assert [request.priority for request in kernel.engine.seen] == told
+
+
 async def test_the_policy_changes_under_load_and_no_call_is_lost(tmp_path: Path) -> None:
     def script(request: Generate) -> Outcome:
         done = len(request.generated) >= 12

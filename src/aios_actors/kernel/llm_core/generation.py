@@ -46,6 +46,7 @@ class Generation:
             generated=request.generated,
             conversation=request.conversation,
             slice=request.slice,
+            priority=request.priority,
             adapters=request.adapters,
             reserve=request.reserve,
             retell=request.retell,

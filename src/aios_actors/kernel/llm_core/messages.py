@@ -40,6 +40,7 @@ class Generate(Message[Outcome], frozen=True):
         generated: tokens of earlier stretches.
         conversation: key under which workers keep its KV.
         slice: tokens before it stops; 0 for no bound.
+        priority: what its worker computes first; higher is sooner.
         adapters: LoRA adapters to compute with, each with its scale.
         reserve: tokens that must be left to generate, or the prompt is too long.
         on_text: called with each new piece of text.
@@ -56,6 +57,7 @@ class Generate(Message[Outcome], frozen=True):
     generated: tuple[int, ...] = ()
     conversation: str = ""
     slice: int = 0
+    priority: int = 0
     adapters: dict[str, float] = msgspec.field(default_factory=dict)
     reserve: int = 1
     on_text: Callable[[str], None] | None = None

@@ -50,6 +50,7 @@ class ContextSwitch:
             generated=generated,
             conversation=f"{job.caller}/{call.conversation}",
             slice=min(slice, most) if slice and most else slice or most,
+            priority=job.line.policy.urgency(job.ticket),
             adapters=call.adapters,
             reserve=call.reserve,
             on_text=call.on_text,

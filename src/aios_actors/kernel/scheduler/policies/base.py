@@ -48,6 +48,12 @@ class Policy(ABC):
         """Which running call is to make room at once for the first waiting one; None if none is."""
         return None
 
+    def urgency(self, ticket: Ticket) -> int:
+        """How urgent a call is on its worker, beside others there; higher is more. A worker computes first the prompts
+        that are most urgent, and at once one that is more urgent than all that it generates.
+        """
+        return 0
+
     def ahead(self, ticket: Ticket) -> int:
         """How many waiting calls would get a place before this one, if it joined now."""
         return len(self)

@@ -16,3 +16,6 @@ class Priority(Ranked):
 
     def key(self, ticket: Ticket) -> float:
         return ticket.arrived - ticket.priority * self.config.ageing_s
+
+    def urgency(self, ticket: Ticket) -> int:
+        return ticket.priority
