@@ -102,6 +102,17 @@ def test_before_two_sizes_of_steps_were_seen_it_does_not_guess() -> None:
     assert model.prefill_budget(decoders(8, 100), 0) > 0
 
 
+def test_it_tells_how_many_tokens_a_moment_is_enough_for() -> None:
+    model = CostModel()
+    assert model.tokens_within(0.25, 100) == 0, "unknown"
+    for tokens in (8, 64, 200) * 8:
+        work = Work.span(100, tokens)
+        model.observe_step(work, machine(work, 0.01, 0.002, 1e-7, 0.0))
+    many = model.tokens_within(0.25, 100)
+    seconds = [model.step_s(Work.span(100, n)) for n in (many, many + 1)]
+    assert seconds[0] is not None and seconds[1] is not None and seconds[0] <= 0.25 < seconds[1]
+
+
 def test_it_follows_a_machine_that_becomes_slower() -> None:
     model = CostModel()
     for seconds in (0.001, 0.01):

@@ -25,11 +25,15 @@ class Budget(CostModel):
     def __init__(self) -> None:
         super().__init__()
         self.tokens = BUDGET
+        self.quickly = 0
         self.asked: list[Work] = []
 
     def prefill_budget(self, decoding: Work, start: int, passes: int = 0) -> int:
         self.asked.append(decoding)
         return self.tokens
+
+    def tokens_within(self, seconds: float, start: int) -> int:
+        return self.quickly
 
 
 class Requests:
@@ -98,6 +102,29 @@ def test_a_short_prompt_is_computed_in_one_piece_and_others_pay_it_back() -> Non
     assert shares[0] == {0: 1, 1: 50}
     assert shares[1] == {0: 1, 1: 1}, "30 tokens over the budget were borrowed"
     assert [step.get(2, 0) for step in shares[1:]] == [0, 10, BUDGET, BUDGET, BUDGET]
+
+
+@pytest.mark.parametrize(
+    ("budget", "quickly", "share"), [(1, 130, 130), (1, 129, 1), (1, 1000, 130), (16, 1000, 16), (15, 0, 15)]
+)
+def test_where_the_budget_is_small_what_takes_a_moment_is_computed_in_one_piece(
+    budget: int, quickly: int, share: int
+) -> None:
+    requests = Requests()
+    requests.add(0, 1, decodes=True)
+    requests.add(1, 130)
+    requests.cost.tokens, requests.cost.quickly = budget, quickly
+    assert requests.step() == {0: 1, 1: share}
+    requests.add(2, 130)
+    assert requests.step().get(2, 0) <= budget, "it is paid back"
+
+
+def test_however_fast_a_machine_is_a_piece_beyond_the_budget_has_a_bound() -> None:
+    requests = Requests()
+    requests.add(0, 1, decodes=True)
+    requests.add(1, 257)
+    requests.cost.tokens, requests.cost.quickly = 4, 10_000
+    assert requests.step() == {0: 1, 1: 4}
 
 
 def test_of_several_short_prompts_one_goes_beyond_the_budget() -> None:

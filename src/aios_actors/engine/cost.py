@@ -115,6 +115,11 @@ class CostModel:
         fitted = self._fit()
         return None if fitted is None else fitted.seconds(_row(Work.span(start, end - start, passes=0)))
 
+    def tokens_within(self, seconds: float, start: int) -> int:
+        """How many tokens of one sequence from position `start` on a pass computes in that time; 0 while unknown."""
+        fitted = self._fit()
+        return 0 if fitted is None else _tokens(fitted, seconds - float(fitted.costs[0]), start)
+
     def prefill_budget(self, decoding: Work, start: int, passes: int = 0) -> int:
         """Tokens of prefill that may join the work of the decoders.
 
