@@ -25,7 +25,7 @@ from aios_actors.engine.sequence import Sequence
 # A prompt of which at most so much is left, such as an agent's next turn, is computed in one piece: 8 tokens cost
 # 4.5 ms each, 16 cost 3.0 and 48 cost 2.6 (135M parameters, two CPU cores).
 _WHOLE = 64
-# Where the budget is smaller than a piece, so is a longer one, up to so many tokens, if it takes at most so many seconds:
+# Where the budget is smaller than a piece, a longer one is too if it takes at most so many seconds, up to these tokens:
 # beside one generation, 100 tokens one at a time take 0.9 s, each four times as long as in one piece, which takes 0.2.
 _LARGEST_WHOLE, _WHOLE_S = 256, 0.25
 # So many tokens of what was borrowed for it are paid back in a step, even where the budget is less.
