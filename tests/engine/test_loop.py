@@ -233,7 +233,7 @@ def test_decoders_go_on_while_a_long_prompt_is_prefilled(driver: Driver) -> None
     )
     for _ in range(3):
         driver.engine.step()
-    driver.engine.submit(Submit(2, TextPrompt("x y z " * 40), GREEDY))
+    driver.engine.submit(Submit(2, TokenPrompt((5,) * 480), GREEDY))  # longer than what is computed in one piece
     steps = []
     while not any(e.id == 2 for e in driver.events):
         driver.events = list(driver.engine.step())
