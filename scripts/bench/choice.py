@@ -9,6 +9,8 @@ from aios_actors.models import resolve
 from scripts.bench.make_model import SHAPES, model_file
 
 ALL_LAYERS = 999
+READ_WEIGHTS = ["--load-mode", "none"]
+"""Lets llama.cpp's tools read weights, as our workers do, instead of mapping them."""
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:

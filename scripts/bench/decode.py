@@ -34,7 +34,7 @@ from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.kernel.llm_core.generation import UNREAD_REPORT_S
 from aios_actors.observe.logs import configure_logs
 from scripts.bench import llama_tools
-from scripts.bench.choice import add_engine_arguments, chosen_model, chosen_threads, llama_cpp_flags
+from scripts.bench.choice import READ_WEIGHTS, add_engine_arguments, chosen_model, chosen_threads, llama_cpp_flags
 from scripts.bench.fleet.load import Vocabulary
 from scripts.bench.fleet.ours import WorkerEndpoint, running_worker
 from scripts.bench.fleet.probes import decode_rate, prefill_rate
@@ -119,14 +119,13 @@ class Setting(NamedTuple):
 def settings(info: ModelInfo) -> dict[str, Setting]:
     """What llama-batched-bench is tried with, by name."""
     own = ["-ctk", info.kv_type_k, "-ctv", info.kv_type_v]
-    read = ["--load-mode", "none"]
     return {
         "split": Setting(["-fa", "off"]),
         "unified": Setting(["-fa", "off", "-kvu"]),
         "unified, flash attention": Setting(["-fa", "on", "-kvu"]),
         "split, our types of KV": Setting(["-fa", "off", *own]),
-        "split, our types of KV and memory": Setting(["-fa", "off", *own, *read], HUGE_PAGES),
-        "split, all of ours": Setting(["-fa", "off", *own, *read], HUGE_PAGES | BRIEF_SPINS),
+        "split, our types of KV and memory": Setting(["-fa", "off", *own, *READ_WEIGHTS], HUGE_PAGES),
+        "split, all of ours": Setting(["-fa", "off", *own, *READ_WEIGHTS], HUGE_PAGES | BRIEF_SPINS),
         "unified, our types of KV": Setting(["-fa", "off", "-kvu", *own]),
     }
 

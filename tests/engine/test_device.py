@@ -95,12 +95,12 @@ def test_how_weights_are_read(mmap: bool | None, mlock: bool, mode: int) -> None
 
 def test_weights_for_a_gpu_and_large_ones_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     large = replace(HEADER, tensor_bytes=1 << 60)
-    assert device.maps_weights(WorkerSpec(model_path="x"), large)
-    assert not device.maps_weights(WorkerSpec(model_path="x", mmap=False), large)
-    assert not device.maps_weights(WorkerSpec(model_path="x"), HEADER)
+    assert device.uses_mmap(WorkerSpec(model_path="x"), large)
+    assert not device.uses_mmap(WorkerSpec(model_path="x", mmap=False), large)
+    assert not device.uses_mmap(WorkerSpec(model_path="x"), HEADER)
     monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: True)
-    assert device.maps_weights(WorkerSpec(model_path="x", gpu_layers=-1), HEADER)
-    assert not device.maps_weights(WorkerSpec(model_path="x", gpu_layers=-1, mmap=False), HEADER)
+    assert device.uses_mmap(WorkerSpec(model_path="x", gpu_layers=-1), HEADER)
+    assert not device.uses_mmap(WorkerSpec(model_path="x", gpu_layers=-1, mmap=False), HEADER)
 
 
 @pytest.mark.skipif(llama_cpp.llama_supports_gpu_offload(), reason="this build has GPU support")

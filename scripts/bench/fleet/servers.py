@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from aios_actors.engine.environment import BRIEF_SPINS, HUGE_PAGES
 from aios_actors.engine.spec import ModelInfo
-from scripts.bench.choice import llama_cpp_flags
+from scripts.bench.choice import READ_WEIGHTS, llama_cpp_flags
 from scripts.bench.fleet.endpoint import Endpoint, EndpointError, Request, Side
 from scripts.bench.fleet.http_endpoint import HttpEndpoint, Tokenize
 from scripts.bench.fleet.load import Fleet
@@ -67,7 +67,7 @@ def llama_server_sides(program: Path, setup: Setup, fleet: Fleet, wanted: Sequen
     ours = ["-ctk", setup.info.kv_type_k, "-ctv", setup.info.kv_type_v]
     settings["np-fa-off-our-kv"] = ["-fa", "off", "-np", slots, *ours]
     for name in ("default-fa-on", "np-fa-off", "np-fa-off-our-kv"):
-        settings[f"{name}-tuned"] = [*settings[name], "--load-mode", "none"]
+        settings[f"{name}-tuned"] = [*settings[name], *READ_WEIGHTS]
         environment[f"{name}-tuned"] = HUGE_PAGES | BRIEF_SPINS
     common = llama_cpp_flags(setup.model, setup.threads, setup.gpu_layers)
     for name, options in settings.items():

@@ -2,8 +2,8 @@
 
 Contract: looks at files that are on this machine and downloads nothing; a model of the Hub is checked once it is here.
 The memory estimate is the weights, once for each file that workers map and for each worker that reads it, and the KV
-cache of each worker.
-Workers on a GPU are not estimated: llama.cpp itself knows what is free there, and fails with a message.
+cache of each worker. Workers on a GPU are not estimated: llama.cpp itself knows what is free there, and fails with a
+message.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from pathlib import Path
 from aios_actors.config.structs import ModelConfig, WorkerConfig
 from aios_actors.engine.gguf import GgufHeader, NotGguf, read_header
 from aios_actors.engine.machine import available_memory
-from aios_actors.engine.weights import reads_weights
+from aios_actors.engine.weights import maps_weights
 from aios_actors.engine.width import cpu_sequences
 
 LONGEST_DEFAULT_CONTEXT = 8192
@@ -79,7 +79,7 @@ def memory_problems(
             continue
         header = read_header(path)
         copies = worker.count
-        if worker.mmap or (worker.mmap is None and not reads_weights(header)):
+        if maps_weights(worker.mmap, header):
             copies = int(path not in mapped)
             mapped.add(path)
         fixed = copies * header.tensor_bytes + worker.count * PROCESS_BYTES

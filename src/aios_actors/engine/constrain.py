@@ -49,9 +49,10 @@ class Matcher:
         is spelled in other tokens next time.
         """
         tokens = list(self._matcher.compute_ff_tokens())
-        if tokens and not (valid := self._matcher.validate_tokens(tokens)):
-            return [self._vocab.longest_prefix(self._matcher.compute_ff_bytes())]
-        return tokens[:valid] if tokens else []
+        if not tokens:
+            return []
+        meant = tokens[: self._matcher.validate_tokens(tokens)]
+        return meant or [self._vocab.longest_prefix(self._matcher.compute_ff_bytes())]
 
     @property
     def complete(self) -> bool:

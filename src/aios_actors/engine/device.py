@@ -18,7 +18,7 @@ from aios_actors.engine.gguf import GgufHeader
 from aios_actors.engine.lookup import LONGEST_DRAFT
 from aios_actors.engine.machine import usable_cpus
 from aios_actors.engine.spec import WorkerSpec
-from aios_actors.engine.weights import reads_weights
+from aios_actors.engine.weights import maps_weights
 from aios_actors.engine.width import GPU_SEQUENCES, cpu_sequences
 
 KV_TYPES: dict[str, int] = {
@@ -54,11 +54,9 @@ def uses_gpu(spec: WorkerSpec) -> bool:
     return spec.gpu_layers != 0 and spec.device != "none" and bool(llama_cpp.llama_supports_gpu_offload())
 
 
-def maps_weights(spec: WorkerSpec, header: GgufHeader) -> bool:
-    """Whether weights are mapped from the file, and not read."""
-    if spec.mmap is not None:
-        return spec.mmap
-    return uses_gpu(spec) or not reads_weights(header)
+def uses_mmap(spec: WorkerSpec, header: GgufHeader) -> bool:
+    """Whether weights are mapped from the file, and not read: those for a GPU always, unless the spec says no."""
+    return (spec.mmap is None and uses_gpu(spec)) or maps_weights(spec.mmap, header)
 
 
 def model_params(spec: WorkerSpec, header: GgufHeader, progress: Any) -> tuple[llama_cpp.llama_model_params, list[Any]]:
@@ -67,7 +65,7 @@ def model_params(spec: WorkerSpec, header: GgufHeader, progress: Any) -> tuple[l
     params.n_gpu_layers = spec.gpu_layers
     params.split_mode = _SPLIT_MODES[spec.split]
     params.main_gpu = spec.main_gpu
-    params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if maps_weights(spec, header) else 0
+    params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if uses_mmap(spec, header) else 0
     params.load_mode |= llama_cpp.LLAMA_LOAD_MODE_MLOCK if spec.mlock else 0
     params.progress_callback = progress
     keep: list[Any] = [progress]

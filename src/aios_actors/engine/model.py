@@ -126,7 +126,7 @@ class Model:
             flash_attention=self._flash_attention,
             kv_type_k=self.kv_types[0],
             kv_type_v=self.kv_types[1],
-            mmap=device.maps_weights(spec, header),
+            mmap=device.uses_mmap(spec, header),
             kv_bytes_per_token=header.kv_bytes(1, 1, *self.kv_types),
             family=family,
             eog_tokens=tuple(sorted(self.vocab.eog)),

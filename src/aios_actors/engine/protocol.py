@@ -105,12 +105,12 @@ class EngineStats(Struct, frozen=True):
     `prefill_tokens` and `decode_tokens` were computed, drafts being among the latter; `cached_tokens` were found in the
     KV cache or paged in; `forced_tokens` were set by constraints, `drafted_tokens` computed on speculation, and
     `accepted_tokens` of these were right. `kv_tokens` of `kv_capacity` cells hold tokens, parked ones included.
-    `suspended` counts how often a running request had to give its cells to others for a while.
-    `pages_ahead` of the `pages_in` were fetched for conversations that were about to go on.
-    `pages` of evicted conversations take `page_bytes` of host memory and `disk_bytes` of disk; `pages_refused` were
-    damaged or foreign, and computed again. `slots_moved` sequences changed places to be neighbours of others that run.
-    `batch_fill` is the mean number of tokens in a decode call, `step_s` the
-    mean time of a step, `hit_rate` the share of prompt tokens that were found and not computed.
+    `suspended` counts how often a running request had to give its cells to others for a while. `pages_ahead` of the
+    `pages_in` were fetched for conversations that were about to go on. `pages` of evicted conversations take
+    `page_bytes` of host memory and `disk_bytes` of disk; `pages_refused` were damaged or foreign, and computed again.
+    `slots_moved` sequences changed places to be neighbours of others that run. `batch_fill` is the mean number of
+    tokens in a decode call, `step_s` the mean time of a step, `hit_rate` the share of prompt tokens that were found and
+    not computed.
     """
 
     steps: int = 0

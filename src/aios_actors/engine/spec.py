@@ -32,13 +32,12 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     large operations on weights that are not there. `kv_unified` None: split streams on the CPU (each sequence scans its
     own cells), unified on a GPU. `flash_attention` auto: off on the CPU, where it halves decoding, llama.cpp's choice
     on a GPU. `kv_type_k` and `kv_type_v` auto: q8_0 keys and bf16 values on a CPU with bf16 instructions, which decode
-    1.2 to 5 times as fast as f16 there, else f16.
-    `host_memory` is the budget in bytes for KV pages of parked conversations, `disk_memory` that for pages which found
-    no room there; they lie in an unnamed file in `disk_folder` (empty: the system's folder for temporary files).
-    `speculate`: prompt-lookup drafts as long as they pay (auto), always (on) or never. `adapters` are LoRA files by
-    name. `pooling` makes embeddings of token vectors; auto is what the model's metadata name, if they do.
-    `device_sampling`: greedy requests without constraint, penalties, bias and log probabilities have their tokens
-    chosen where the logits are, so that these need not be read.
+    1.2 to 5 times as fast as f16 there, else f16. `host_memory` is the budget in bytes for KV pages of parked
+    conversations, `disk_memory` that for pages which found no room there; they lie in an unnamed file in `disk_folder`
+    (empty: the system's folder for temporary files). `speculate`: prompt-lookup drafts as long as they pay (auto),
+    always (on) or never. `adapters` are LoRA files by name. `pooling` makes embeddings of token vectors; auto is what
+    the model's metadata name, if they do. `device_sampling`: greedy requests without constraint, penalties, bias and
+    log probabilities have their tokens chosen where the logits are, so that these need not be read.
     """
 
     model_path: str

@@ -1,4 +1,4 @@
-"""Whether a worker reads its model's weights into memory of its own, where the config does not say.
+"""Whether a worker maps its model's weights or reads them into memory of its own, where the config does not say.
 
 Contract: pure. Mapped weights cost no memory of the worker and are there at once, but lie in the small pages of the
 file cache, in whatever order these came to be; memory of its own is in huge ones (`environment.py`). Measured on two
@@ -16,12 +16,17 @@ from aios_actors.engine.machine import memory_bytes
 _SHARE = 0.125
 
 
-def reads_weights(header: GgufHeader, memory: int | None = None) -> bool:
-    """Whether a worker on the CPU reads these weights: if they are one file, and small beside the machine's memory.
+def maps_weights(mmap: bool | None, header: GgufHeader, memory: int | None = None) -> bool:
+    """Whether a worker on the CPU maps these weights; else it reads them.
+
+    It reads what is one file, and small beside the machine's memory.
 
     Args:
+        mmap: what the config says, if it does.
         header: of the model's file, or of the first one.
         memory: of the machine, in bytes; None asks the operating system.
     """
+    if mmap is not None:
+        return mmap
     available = memory_bytes() if memory is None else memory
-    return header.parts == 1 and header.tensor_bytes <= _SHARE * available
+    return header.parts > 1 or header.tensor_bytes > _SHARE * available

@@ -49,8 +49,9 @@ class Policy(ABC):
         return None
 
     def urgency(self, ticket: Ticket) -> int:
-        """How urgent a call is on its worker, beside others there; higher is more. A worker computes first the prompts
-        that are most urgent, and at once one that is more urgent than all that it generates.
+        """How urgent a call is on its worker, beside others there; higher is more.
+
+        A worker computes the most urgent prompts first, and one that is more urgent than all that it generates at once.
         """
         return 0
 
