@@ -142,6 +142,7 @@ def install(root: Path, environment: Environment, *, tests: bool, lock: Path, wh
         if origin is None or stale:
             origin = steps.install_engine(version[1], engine, wheel_url)
         steps.pip("aios_actors", "--no-deps", "--editable", str(root))
+        steps.compile_attention()
         progress.finish(f"set-up done in {progress.elapsed()}")
     content = json.dumps(Stamp(digest(root, lock.name), origin)._asdict())
     unfinished = stamp_path(environment, tests).with_suffix(".part")
@@ -205,6 +206,11 @@ class Steps:
         fresh = ("--no-cache-dir", "--force-reinstall") if wished else ()
         self.install_locked("llama.cpp", requirement, *fresh, verbose=True)
         return f"built {wished}"
+
+    def compile_attention(self) -> None:
+        """Compiles the engine's attention kernel, as the first worker would; without one llama.cpp's own is used."""
+        if self.progress.run("attention", [str(self.environment.python), "-m", "aios_actors.engine.attention"]) != 0:
+            self.progress.say(self.progress.tail())
 
     def install_wheel(self, version: str, url: str) -> None:
         """Installs a ready wheel of the pinned version from an index or straight from its URL."""

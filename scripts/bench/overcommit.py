@@ -101,7 +101,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     fits = run(replace(base, sequences=load_.agents), load_)
     rows = [Row("KV cells for all", fits.tokens_per_s, "tokens/s")]
     tight = {
-        "an eighth of the slots": replace(base, sequences=eighth),
+        "an eighth of the slots": replace(base, sequences=eighth, kv_unified=False),
         "an eighth of the cells, shared": replace(base, sequences=load_.agents, cells=load_.context * eighth),
     }
     for what, spec in tight.items():

@@ -38,7 +38,7 @@ def test_what_is_set_is_passed_on(model: Model) -> None:
         flash_attention="on", kv_type_k="bf16", kv_type_v="f32", kv_offload=False, op_offload=False,
     )  # fmt: skip
     expected = {
-        "n_ctx": 3 * 512, "n_seq_max": 3, "n_batch": 64, "n_ubatch": 16, "n_threads": 5, "n_threads_batch": 7,
+        "n_ctx": 3 * 512, "n_seq_max": 12, "n_batch": 64, "n_ubatch": 16, "n_threads": 5, "n_threads_batch": 7,
         "kv_unified": True, "flash_attn_type": 1, "type_k": 30, "type_v": 0, "offload_kqv": False, "op_offload": False,
     }  # fmt: skip
     assert {name: getattr(resolved, name) for name in expected} == expected

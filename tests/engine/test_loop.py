@@ -39,6 +39,10 @@ def chat(text: str, tools: tuple[ToolSchema, ...] = ()) -> ChatPrompt:
     return ChatPrompt((ChatMessage("system", "You are helpful. " * 3), ChatMessage("user", text)), tools)
 
 
+# Room for two conversations, in places or in cells.
+SMALL_CACHES = {"sequences": 2, "kv_unified": False}, {"sequences": 2, "cells": 512}
+
+
 @pytest.fixture
 def driver(make_engine: MakeEngine) -> Driver:
     return Driver(make_engine())
@@ -143,7 +147,7 @@ def test_a_preempted_request_continues_exactly(driver: Driver) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_requests_that_change_places_go_on_as_if_they_had_not(make_engine: MakeEngine, kind: str) -> None:
-    engine = make_engine(AlwaysJoins(), sequences=6)
+    engine = make_engine(AlwaysJoins(), sequences=6, kv_unified=False)
     sampling, constraint, tools = KINDS[kind]
     talks = {
         i: Submit(i, chat(f"Number {i}, tell me", tools), sampling, constraint, conversation=f"talk {i}")
@@ -199,8 +203,11 @@ def test_higher_priority_is_admitted_first(make_engine: MakeEngine) -> None:
     assert [e.id for e in driver.events if e.finish] == [2, 3, 0, 1]
 
 
-def test_conversations_beyond_the_slots_come_back_from_host_memory(make_engine: MakeEngine) -> None:
-    driver = Driver(make_engine(AlwaysMoves(), sequences=2))
+@pytest.mark.parametrize("small", SMALL_CACHES)
+def test_conversations_beyond_the_cache_come_back_from_host_memory(
+    make_engine: MakeEngine, small: dict[str, object]
+) -> None:
+    driver = Driver(make_engine(AlwaysMoves(), **small))
     prompts = {i: TextPrompt(f"{i} " * 60) for i in range(6)}
     first = driver.run(*(Submit(i, p, GREEDY, conversation=f"c{i}") for i, p in prompts.items()))
     later = Driver(driver.engine)
@@ -209,7 +216,7 @@ def test_conversations_beyond_the_slots_come_back_from_host_memory(make_engine: 
         for i, r in first.items()
     ]
     results = later.run(*turns)
-    fresh = Driver(make_engine(sequences=2, host_memory=0))
+    fresh = Driver(make_engine(**small, host_memory=0))
     expected = fresh.run(*turns)
     assert {i: r.tokens for i, r in results.items()} == {i: r.tokens for i, r in expected.items()}
     assert all(r.tokens_cached >= r.tokens_in - 5 for r in results.values())
@@ -251,7 +258,7 @@ def test_forced_tokens_are_not_sampled(driver: Driver) -> None:
 
 def test_unread_tokens_are_told_once_a_period_together_and_none_is_lost(make_model: Callable[..., Model]) -> None:
     ticks = itertools.count()
-    engine = Engine(make_model(), clock=lambda: next(ticks) * 1e-3)
+    engine = Engine(make_model(speculate="off"), clock=lambda: next(ticks) * 1e-3)
     texts = [chat(word) for word in ("read", "unread", "neither")]
     sampling = Sampling(max_tokens=200, ignore_eos=True)
     frames = []
@@ -377,9 +384,10 @@ def test_unified_streams_give_the_same_tokens(driver: Driver, make_engine: MakeE
     assert {i: r.tokens for i, r in unified.items()} == {i: r.tokens for i, r in split.items()}
 
 
+@pytest.mark.parametrize("unified", [False, True])
 @pytest.mark.parametrize("speculate", ["auto", "on", "off"])
-def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
-    driver = Driver(make_engine(speculate=speculate))
+def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str, unified: bool) -> None:
+    driver = Driver(make_engine(speculate=speculate, kv_unified=unified))
     kinds = [(SEEDED, None, ()), *KINDS.values()]
     results = driver.run(*(Submit(i, chat(f"Part {i}", t), s, c) for i, (s, c, t) in enumerate(kinds * 2)))
     stats = driver.engine.stats()
@@ -397,7 +405,9 @@ def test_the_accounts_add_up(make_engine: MakeEngine, speculate: str) -> None:
         assert r.tokens_computed <= needed + r.tokens_drafted - r.tokens_accepted
         assert r.tokens_computed >= needed - 1 - r.tokens_forced
     assert (stats.running, stats.waiting) == (0, 0)
-    assert stats.kv_tokens == sum(s.length for s in driver.engine.kv.slots) <= stats.kv_capacity
+    held = sum(slot.length for slot in driver.engine.kv.slots)
+    assert stats.kv_tokens <= stats.kv_capacity
+    assert stats.kv_tokens < held if unified else stats.kv_tokens == held, "shared cells count once"
     assert all(min(r.queue_s, r.prefill_s, r.decode_s) >= 0 for r in results.values())
 
 
@@ -420,8 +430,9 @@ def test_every_request_ends_whatever_time_steps_take(make_model: Callable[..., M
     assert len(results) == len(kinds) * 2 and not any(result.error for result in results.values())
 
 
-def test_pages_are_accounted_to_the_requests_that_moved_them(make_engine: MakeEngine) -> None:
-    driver = Driver(make_engine(AlwaysMoves(), sequences=2))
+@pytest.mark.parametrize("small", SMALL_CACHES)
+def test_pages_are_accounted_to_the_requests_that_moved_them(make_engine: MakeEngine, small: dict[str, object]) -> None:
+    driver = Driver(make_engine(AlwaysMoves(), **small))
     turns = [Submit(i, TextPrompt(f"{i % 5} " * 60), GREEDY, conversation=f"c{i % 5}") for i in range(15)]
     results = driver.run(*turns)
     stats = driver.engine.stats()

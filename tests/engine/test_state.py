@@ -13,9 +13,9 @@ from aios_actors.engine.state import Indivisible, cut, join, positions
 
 MakeModel = Callable[..., Model]
 MODES = {
-    "split": {},
-    "split, flash attention": {"flash_attention": "on"},
-    "unified": {"kv_unified": True},
+    "split": {"kv_unified": False, "flash_attention": "off"},
+    "split, flash attention": {"kv_unified": False, "flash_attention": "on"},
+    "unified": {"kv_unified": True, "flash_attention": "off"},
     "unified, flash attention": {"kv_unified": True, "flash_attention": "on"},
     "f32": {"kv_type_k": "f32", "kv_type_v": "f32"},
 }
@@ -104,7 +104,7 @@ def test_parts_that_do_not_fit_are_refused(make_model: MakeModel) -> None:
 
 @pytest.mark.parametrize("damage", ["empty", "short", "long", "streams", "gap", "layers"])
 def test_what_is_no_state_of_cells_in_a_row_is_indivisible(make_model: MakeModel, damage: str) -> None:
-    model = make_model()
+    model = make_model(kv_unified=False)
     compute(model, 1, TOKENS)
     state = bytearray(model.save(1))
     match damage:

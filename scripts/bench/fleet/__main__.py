@@ -90,12 +90,13 @@ class Bench:
             if not self._options.no_probes:
                 await self._probe(setup, vocabulary)
 
-    def _spec(self, *, context: int, sequences: int) -> WorkerSpec:
+    def _spec(self, *, context: int, sequences: int = 0, cells: int = 0) -> WorkerSpec:
         return WorkerSpec(
             str(self._model),
             "bench",
             context=context,
             sequences=sequences,
+            cells=cells,
             threads=self._options.threads,
             gpu_layers=self._options.gpu_layers,
             host_memory=HOST_MEMORY,
@@ -103,8 +104,9 @@ class Bench:
         )
 
     @asynccontextmanager
-    async def _worker(self, context: int, sequences: int = 0) -> AsyncIterator[WorkerEndpoint]:
-        async with running_worker(self._spec(context=context, sequences=sequences)) as worker:
+    async def _worker(self, context: int, sequences: int = 0, places: int = 0) -> AsyncIterator[WorkerEndpoint]:
+        """A worker whose cache has room for `places` agents, or 0 for what it has by itself."""
+        async with running_worker(self._spec(context=context, sequences=sequences, cells=places * context)) as worker:
             yield worker
 
     def _others(self, setup: Setup, fleet: Fleet) -> Iterator[Side]:
@@ -120,7 +122,7 @@ class Bench:
             yield Side(url, url, reached(url, setup))
 
     async def _compare(self, fleet: Fleet, setup: Setup, vocabulary: Vocabulary, rates: Rates) -> None:
-        async with self._worker(fleet.context, fleet.places) as worker:
+        async with self._worker(fleet.context, places=fleet.places) as worker:
             ours = await self._fleet(OURS, worker, fleet, vocabulary)
             stats = await worker.stats()
         self.rows += our_rows(ours, stats, rates)
@@ -135,7 +137,7 @@ class Bench:
                 others.setdefault(side.product, {})[side.name] = run
         self.rows += comparison_rows(ours, others)
         if fleet.places:
-            async with self._worker(fleet.context, fleet.agents) as worker:
+            async with self._worker(fleet.context, places=fleet.agents) as worker:
                 fits = await self._fleet(f"{OURS}, cache for all", worker, fleet, vocabulary)
             share = fits.wall_s / ours.wall_s
             what = f"fleet {fleet.name}: throughput with KV for {fleet.places} of {fleet.agents}"

@@ -40,6 +40,8 @@ _SPLIT_MODES = {
 }
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 DEFAULT_CONTEXT_LIMIT = 8192
+# Where cells are shared, so many conversations for each that runs may stay in the cache, as far as there are cells.
+_PLACES = 4
 # Below this size a second thread costs more at llama.cpp's barriers than it computes: with 3 MB of weights one thread
 # decodes as fast as two on an idle machine, and two to nine times as fast on a busy one.
 SINGLE_THREAD_BYTES = 24 << 20
@@ -86,14 +88,15 @@ def model_params(spec: WorkerSpec, header: GgufHeader, progress: Any) -> tuple[l
 def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_params:
     """Context parameters for the model at `pointer`, every `auto` resolved; `n_ctx` counts all sequences' cells."""
     gpu = uses_gpu(spec)
-    sequences = spec.sequences or default_sequences(spec, pointer)
-    full = _longest(spec, pointer) * sequences
+    sequences = width(spec, pointer)
     if spec.cells and spec.kv_unified is False:
         raise SpecError("cells needs a unified KV cache, whose cells all sequences share: leave kv_unified away")
     threads = spec.threads or (1 if llama_cpp.llama_model_size(pointer) < SINGLE_THREAD_BYTES else usable_cpus())
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx = min(_whole(spec.cells), full) if spec.cells else full
-    params.n_seq_max = sequences
+    params.kv_unified = gpu or spec.cells > 0 if spec.kv_unified is None else spec.kv_unified
+    params.n_seq_max = _slots(sequences) if params.kv_unified else sequences
+    longest = _longest(spec, pointer)
+    params.n_ctx = min(_whole(spec.cells), longest * params.n_seq_max) if spec.cells else longest * sequences
     params.n_batch = max(spec.batch, sequences)
     params.n_ubatch = min(spec.ubatch or params.n_batch, params.n_batch)
     params.n_threads = threads
@@ -101,7 +104,6 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     type_k, type_v = kv_types(spec, pointer)
     params.type_k, params.type_v = KV_TYPES[type_k], KV_TYPES[type_v]
     params.offload_kqv, params.op_offload = spec.kv_offload, spec.op_offload
-    params.kv_unified = gpu or spec.cells > 0 if spec.kv_unified is None else spec.kv_unified
     automatic = _FLASH_ATTENTION["auto" if gpu else "off"]
     params.flash_attn_type = automatic if spec.flash_attention == "auto" else _FLASH_ATTENTION[spec.flash_attention]
     if type_v not in ("f32", "f16", "bf16") and params.flash_attn_type == 0:
@@ -114,12 +116,19 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     return params
 
 
-def default_sequences(spec: WorkerSpec, pointer: Any) -> int:
-    """How many sequences the context has if nobody says."""
+def width(spec: WorkerSpec, pointer: Any) -> int:
+    """How many generations run at once."""
+    if spec.sequences:
+        return spec.sequences
     if uses_gpu(spec):
         return GPU_SEQUENCES
     cells = llama_cpp.llama_model_n_layer(pointer) * _longest(spec, pointer)
     return cpu_sequences(4 * cells * llama_cpp.llama_model_n_head_kv(pointer) * _head_width(pointer))
+
+
+def _slots(sequences: int) -> int:
+    """How many conversations have a place in cells that all share, if so many run at once."""
+    return max(min(_PLACES * sequences, int(llama_cpp.llama_max_parallel_sequences())), sequences)
 
 
 def context_length(spec: WorkerSpec, pointer: Any) -> int:

@@ -64,7 +64,7 @@ class Engine:
         disk = SwapFile(model.spec.disk_folder, model.spec.disk_memory)
         pages = PageStore(model.digest, model.spec.host_memory, disk, self._cost, clock)
         cells = model.cells if model.unified else None
-        self.kv = KvCache(model, model.sequences, model.context_length, pages, self._cost, cells, clock)
+        self.kv = KvCache(model, model.slots, model.context_length, pages, self._cost, cells, clock)
         self._clock = clock
         self._log = structlog.get_logger("engine")
         self._batch = Batch(model.batch)
@@ -163,7 +163,7 @@ class Engine:
     def _admit(self) -> None:
         """Give slots to waiting requests, in order, as long as there are any."""
         for sequence in tuple(self._waiting):
-            if len(self._running) == len(self.kv.slots):
+            if len(self._running) == self.model.sequences:
                 return
             came, went = self.kv.pages.paged_in, self.kv.pages.paged_out
             lease = self.kv.acquire(as_array(sequence.tokens), sequence.submit.conversation, sequence.adapters)

@@ -13,14 +13,14 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp
 import numpy as np
 import numpy.typing as npt
 import structlog
 
-from aios_actors.engine import device, gguf
+from aios_actors.engine import attention, device, gguf
 from aios_actors.engine.abort import AbortFlag
 from aios_actors.engine.adapters import AdapterError, Adapters
 from aios_actors.engine.protocol import StartErrorCode
@@ -71,18 +71,29 @@ class LlamaLog:
         return f": {'; '.join(self.errors)}" if self.errors else ""
 
 
+class _Context(NamedTuple):
+    """A llama.cpp context, the settings that it was made with, and whether our kernel computes its attention."""
+
+    spec: WorkerSpec
+    pointer: Any
+    own_attention: bool
+
+
 class Model:
     """Weights, vocabulary and one context. Made by `load`."""
 
-    def __init__(self, spec: WorkerSpec, pointer: Any, context: Any, header: gguf.GgufHeader, log: LlamaLog) -> None:
-        self.spec = spec
+    def __init__(self, made: _Context, pointer: Any, header: gguf.GgufHeader, log: LlamaLog) -> None:
+        self.spec = spec = made.spec
+        self.own_attention = made.own_attention
+        context = made.pointer
         self.adapters = Adapters(pointer, context, spec.adapters)
         self.pointer = pointer
         self.context = context
         self.memory = llama_cpp.llama_get_memory(context)
         self.vocab = Vocab(llama_cpp.llama_model_get_vocab(pointer))
         params = device.context_params(spec, pointer)
-        self.sequences = int(llama_cpp.llama_n_seq_max(context))
+        self.sequences = device.width(spec, pointer)
+        self.slots = int(llama_cpp.llama_n_seq_max(context))
         self.batch = int(llama_cpp.llama_n_batch(context))
         self.cells = int(llama_cpp.llama_n_ctx(context))
         self.context_length = device.context_length(spec, pointer)
@@ -124,6 +135,7 @@ class Model:
             gpu_layers=spec.gpu_layers if device.uses_gpu(spec) else 0,
             kv_unified=self.unified,
             flash_attention=self._flash_attention,
+            own_attention=self.own_attention,
             kv_type_k=self.kv_types[0],
             kv_type_v=self.kv_types[1],
             mmap=device.uses_mmap(spec, header),
@@ -285,13 +297,25 @@ def load(spec: WorkerSpec, on_progress: Callable[[float], None] = lambda _: None
     del keep  # the parameters, and what they point to, were needed until here
     if not pointer:
         raise LoadError("load_failed", f"llama.cpp cannot load {spec.model_path}{log.explain()}")
-    context = _make_context(spec, pointer, log)
+    made = _context_with_kernel(spec, pointer, log) or _Context(spec, _make_context(spec, pointer, log), False)
     try:
-        return Model(spec, pointer, context, header, log)
+        return Model(made, pointer, header, log)
     except AdapterError as error:
-        llama_cpp.llama_free(context)
+        llama_cpp.llama_free(made.pointer)
         llama_cpp.llama_model_free(pointer)
         raise LoadError("bad_adapter", f"{error}{log.explain()}") from error
+
+
+def _context_with_kernel(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> _Context | None:
+    """A context whose attention our own kernel computes; None if it is not for this worker or not for this model."""
+    if device.uses_gpu(spec) or not attention.suits(spec) or (kernel := attention.offer()) is None:
+        return None
+    kernel.took_all()
+    made = _Context(attention.with_kernel(spec), _make_context(attention.with_kernel(spec), pointer, log), True)
+    if kernel.took_all():
+        return made
+    llama_cpp.llama_free(made.pointer)
+    return None
 
 
 def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:
@@ -305,7 +329,7 @@ def _make_context(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> Any:
         llama_cpp.llama_model_free(pointer)
         raise LoadError(
             "context_failed",
-            f"llama.cpp cannot make a KV cache of {params.n_ctx} cells for {params.n_seq_max} sequences of "
+            f"llama.cpp cannot make a KV cache of {params.n_ctx} cells for {device.width(spec, pointer)} sequences of "
             f"{spec.model_path}; lower context, sequences or cells{log.explain()}",
         )
     return context

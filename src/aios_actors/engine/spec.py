@@ -95,6 +95,7 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
     gpu_layers: int
     kv_unified: bool
     flash_attention: str
+    own_attention: bool
     kv_type_k: str
     kv_type_v: str
     mmap: bool

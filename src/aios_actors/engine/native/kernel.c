@@ -1,0 +1,302 @@
+#include "kernel.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vector.h"
+
+/* Cells are taken 64 at a time, in four tiles of a vector's width; columns four at a time: so the scores of four
+ * columns and 64 cells, or 64 elements of four columns' results, fill sixteen registers. */
+enum { TILES = 4, CELLS = TILES * LANES, QUAD = 4, MOST_COLUMNS = MOST_ROWS, CACHE_LINE = 64 };
+
+/* Jobs for each thread, if the units are fewer: then they are split by heads. */
+enum { JOBS_A_THREAD = 4 };
+
+/* What a thread works in: queries by column, keys by element (transposed), values by cell, scores by column. */
+typedef struct {
+    float queries[MOST_COLUMNS * LARGEST_WIDTH];
+    float keys[LARGEST_WIDTH * CELLS];
+    float values[CELLS * LARGEST_WIDTH];
+    float scores[MOST_COLUMNS * CELLS];
+} Scratch;
+
+/* A column's part of the results: so many elements not yet divided by the sum, then its maximum and its sum. */
+typedef float *Partial;
+
+static size_t partial_length(const Attention *a) { return a->value_width + LANES; }
+
+static Partial partial_of(const Attention *a, const Plan *plan, const Workspace *w, int unit, int kv_head, int column) {
+    int group = a->heads / a->kv_heads, columns = plan->segments[plan->units[unit].segment].row_count * group;
+    int64_t at = plan->units[unit].columns * a->kv_heads + (int64_t)kv_head * columns + column;
+    return w->partial + at * partial_length(a);
+}
+
+/* ---- 64 cells of one KV head ---- */
+
+/* What is at hand: the rows of a segment, up to 64 of its cells, and one KV head. */
+typedef struct {
+    const Attention *attention;
+    const Segment *segment;
+    int kv_head, group, columns;
+    const int32_t *cells;
+    const uint64_t *seen;
+    int cell_count, tiles;
+    Partial partial; /* of the first column */
+    Scratch *scratch;
+} Piece;
+
+static const char *cell_of(const View *view, const Piece *piece, int cell) {
+    return view->data + piece->segment->stream * view->stream + piece->kv_head * view->head +
+           piece->cells[cell] * view->row;
+}
+
+static void load_queries(const Piece *piece) {
+    const Attention *a = piece->attention;
+    const View *view = &a->queries;
+    float scale = a->cap != 0 ? a->scale / a->cap : a->scale;
+    for (int column = 0; column < piece->columns; column++) {
+        int row = piece->segment->rows[column / piece->group], head = piece->kv_head * piece->group + column % piece->group;
+        const float *from =
+            (const float *)(view->data + piece->segment->stream * view->stream + head * view->head + row * view->row);
+        float *to = piece->scratch->queries + column * a->key_width;
+        for (int i = 0; i < a->key_width; i += LANES) vector_store(to + i, vector_load(from + i) * scale);
+    }
+}
+
+static void load_keys(const Piece *piece) {
+    for (int tile = 0; tile < piece->tiles; tile++)
+        for (int element = 0; element < piece->attention->key_width; element += LANES) {
+            Vector rows[LANES];
+            for (int i = 0; i < LANES; i++) {
+                int cell = tile * LANES + i;
+                if (cell >= piece->cell_count) cell = piece->cell_count - 1;
+                rows[i] = vector_of_halves((const uint16_t *)cell_of(&piece->attention->keys, piece, cell) + element);
+            }
+            vector_transpose(rows);
+            for (int i = 0; i < LANES; i++)
+                vector_store(piece->scratch->keys + (element + i) * CELLS + tile * LANES, rows[i]);
+        }
+}
+
+static void load_values(const Piece *piece) {
+    int width = piece->attention->value_width;
+    for (int cell = 0; cell < piece->cell_count; cell++) {
+        const uint16_t *from = (const uint16_t *)cell_of(&piece->attention->values, piece, cell);
+        float *to = piece->scratch->values + cell * width;
+        for (int i = 0; i < width; i += LANES) vector_store(to + i, vector_of_halves(from + i));
+    }
+}
+
+/* The scores of `columns` columns and `tiles` tiles of cells. */
+INLINE void score(const Piece *piece, int column, const int columns, const int tiles) {
+    int width = piece->attention->key_width;
+    const float *query = piece->scratch->queries + column * width, *key = piece->scratch->keys;
+    float *to = piece->scratch->scores + column * CELLS;
+    Vector sums[QUAD][TILES] = {0};
+    for (int i = 0; i < width; i++)
+        for (int c = 0; c < columns; c++)
+            for (int t = 0; t < tiles; t++) sums[c][t] += vector_load(key + i * CELLS + t * LANES) * query[c * width + i];
+    for (int c = 0; c < columns; c++)
+        for (int t = 0; t < tiles; t++) vector_store(to + c * CELLS + t * LANES, sums[c][t]);
+}
+
+/* Adds what the weights in the scores' place give of the values, for `columns` columns and `parts` x 16 elements. */
+INLINE void add_values(const Piece *piece, int column, int element, const int columns, const int parts) {
+    int width = piece->attention->value_width;
+    size_t length = partial_length(piece->attention);
+    const float *weight = piece->scratch->scores + column * CELLS, *value = piece->scratch->values + element;
+    float *to = piece->partial + column * length + element;
+    Vector sums[QUAD][TILES];
+    for (int c = 0; c < columns; c++)
+        for (int p = 0; p < parts; p++) sums[c][p] = vector_load(to + c * length + p * LANES);
+    for (int i = 0; i < piece->cell_count; i++)
+        for (int c = 0; c < columns; c++)
+            for (int p = 0; p < parts; p++) sums[c][p] += vector_load(value + i * width + p * LANES) * weight[c * CELLS + i];
+    for (int c = 0; c < columns; c++)
+        for (int p = 0; p < parts; p++) vector_store(to + c * length + p * LANES, sums[c][p]);
+}
+
+/* Both are compiled for each number of columns and of vectors, so that the sums stay in registers. */
+#define FOR_EACH_SIZE(columns, vectors, CALL)   \
+    switch ((columns) * 8 + (vectors)) {        \
+        FOR_EACH_VECTORS(1, CALL)               \
+        FOR_EACH_VECTORS(2, CALL)               \
+        FOR_EACH_VECTORS(3, CALL)               \
+        FOR_EACH_VECTORS(4, CALL)               \
+    }
+#define FOR_EACH_VECTORS(C, CALL)       \
+    case C * 8 + 1: CALL(C, 1); break;  \
+    case C * 8 + 2: CALL(C, 2); break;  \
+    case C * 8 + 3: CALL(C, 3); break;  \
+    case C * 8 + 4: CALL(C, 4); break;
+
+static int smaller(int a, int b) { return a < b ? a : b; }
+
+static void score_all(const Piece *piece) {
+    for (int column = 0; column < piece->columns; column += QUAD) {
+#define CALL(C, T) score(piece, column, C, T)
+        FOR_EACH_SIZE(smaller(piece->columns - column, QUAD), piece->tiles, CALL)
+#undef CALL
+    }
+}
+
+static void add_all_values(const Piece *piece) {
+    int width = piece->attention->value_width;
+    for (int column = 0; column < piece->columns; column += QUAD)
+        for (int element = 0; element < width; element += TILES * LANES) {
+#define CALL(C, P) add_values(piece, column, element, C, P)
+            FOR_EACH_SIZE(smaller(piece->columns - column, QUAD), smaller((width - element) / LANES, TILES), CALL)
+#undef CALL
+        }
+}
+
+/* Minus infinity where a row does not see a cell, and where there is none. */
+static void hide(const Piece *piece, int column, float *scores) {
+    for (int i = piece->cell_count; i < piece->tiles * LANES; i++) scores[i] = -INFINITY;
+    if (!piece->seen) return;
+    for (int i = 0; i < piece->cell_count; i++)
+        if (!(piece->seen[i] >> column / piece->group & 1)) scores[i] = -INFINITY;
+}
+
+/* Scores to weights; what was summed up before is scaled to the new maximum. */
+static void weigh(const Piece *piece, int column) {
+    int width = piece->attention->value_width;
+    float *scores = piece->scratch->scores + column * CELLS, cap = piece->attention->cap;
+    Partial partial = piece->partial + column * partial_length(piece->attention);
+    float *maximum = partial + width, *sum = maximum + 1;
+    if (cap != 0)
+        for (int i = 0; i < piece->cell_count; i++) scores[i] = cap * tanhf(scores[i]);
+    hide(piece, column, scores);
+    Vector largest = vector_load(scores);
+    for (int t = 1; t < piece->tiles; t++) largest = vector_larger(largest, vector_load(scores + t * LANES));
+    float most = vector_largest(largest);
+    if (most > *maximum) {
+        float factor = expf(*maximum - most); /* 0 at first */
+        for (int i = 0; i < width; i += LANES) vector_store(partial + i, vector_load(partial + i) * factor);
+        *sum *= factor;
+        *maximum = most;
+    }
+    Vector total = {0};
+    for (int t = 0; t < piece->tiles; t++) {
+        Vector x = vector_load(scores + t * LANES);
+        Vector weights = vector_choose(x == -INFINITY, vector_of(0), vector_exp(x - *maximum));
+        vector_store(scores + t * LANES, weights);
+        total += weights;
+    }
+    *sum += vector_sum(total);
+}
+
+static void compute_piece(const Piece *piece) {
+    load_queries(piece);
+    load_keys(piece);
+    score_all(piece);
+    for (int column = 0; column < piece->columns; column++) weigh(piece, column);
+    load_values(piece);
+    add_all_values(piece);
+}
+
+/* ---- units ---- */
+
+/* Reads from memory, in its order, what the pieces of the heads then find in the cache: head by head it would be read
+ * with gaps, at half the speed. */
+static void fetch(const View *view, const Piece *piece, int heads) {
+    for (int i = 0; i < piece->cell_count; i++) {
+        const volatile char *row = cell_of(view, piece, i);
+        for (size_t at = 0; at < heads * view->head; at += CACHE_LINE) (void)row[at];
+    }
+}
+
+static void clear_partial(const Piece *piece) {
+    size_t length = partial_length(piece->attention);
+    for (int column = 0; column < piece->columns; column++) {
+        Partial partial = piece->partial + column * length;
+        memset(partial, 0, sizeof(float) * length);
+        partial[piece->attention->value_width] = -INFINITY;
+    }
+}
+
+static void compute_unit(const Attention *a, const Plan *plan, const Workspace *w, int number, int head, int heads) {
+    const Unit *unit = &plan->units[number];
+    const Segment *segment = &plan->segments[unit->segment];
+    Piece piece = {.attention = a, .segment = segment, .group = a->heads / a->kv_heads};
+    piece.columns = segment->row_count * piece.group;
+    piece.scratch = (Scratch *)w->scratch + omp_get_thread_num();
+    for (int done = 0; done < unit->cell_count; done += CELLS) {
+        piece.cells = segment->cells + unit->first + done;
+        piece.seen = segment->seen ? segment->seen + unit->first + done : NULL;
+        piece.cell_count = smaller(unit->cell_count - done, CELLS);
+        piece.tiles = (piece.cell_count + LANES - 1) / LANES;
+        piece.kv_head = head;
+        fetch(&a->keys, &piece, heads);
+        fetch(&a->values, &piece, heads);
+        for (; piece.kv_head < head + heads; piece.kv_head++) {
+            piece.partial = partial_of(a, plan, w, number, piece.kv_head, 0);
+            if (!done) clear_partial(&piece);
+            compute_piece(&piece);
+        }
+    }
+}
+
+/* Puts the parts of one row and head together. */
+static void merge(const Attention *a, const Plan *plan, const Workspace *w, int row, int head) {
+    int group = a->heads / a->kv_heads, width = a->value_width;
+    const View *view = &a->out;
+    float *out = (float *)(view->data + row / a->rows * view->stream + row % a->rows * view->row + head * view->head);
+    float maximum = a->sinks ? a->sinks[head] : -INFINITY, sum = a->sinks ? 1 : 0;
+    memset(out, 0, sizeof(float) * width);
+    for (int i = plan->first_part[row]; i < plan->first_part[row + 1]; i++) {
+        int column = plan->parts[i].row * group + head % group;
+        Partial partial = partial_of(a, plan, w, plan->parts[i].unit, head / group, column);
+        float largest = partial[width] > maximum ? partial[width] : maximum;
+        if (largest == -INFINITY) continue;
+        float old = expf(maximum - largest), new = expf(partial[width] - largest);
+        for (int j = 0; j < width; j += LANES)
+            vector_store(out + j, vector_load(out + j) * old + vector_load(partial + j) * new);
+        sum = sum * old + partial[width + 1] * new;
+        maximum = largest;
+    }
+    float factor = sum > 0 ? 1 / sum : 0;
+    for (int j = 0; j < width; j += LANES) vector_store(out + j, vector_load(out + j) * factor);
+}
+
+static bool make_room(const Attention *a, const Plan *plan, Workspace *w, int threads) {
+    size_t bytes = sizeof(float) * partial_length(a) * plan->columns * a->kv_heads;
+    if (w->partial_bytes < bytes) {
+        free(w->partial);
+        w->partial = aligned_alloc(CACHE_LINE, bytes);
+        w->partial_bytes = w->partial ? bytes : 0;
+    }
+    if (w->scratch_threads < threads) {
+        free(w->scratch);
+        w->scratch = aligned_alloc(CACHE_LINE, sizeof(Scratch) * threads);
+        w->scratch_threads = w->scratch ? threads : 0;
+    }
+    return w->partial_bytes >= bytes && w->scratch_threads >= threads;
+}
+
+void workspace_free(Workspace *workspace) {
+    free(workspace->partial);
+    free(workspace->scratch);
+    *workspace = (Workspace){0};
+}
+
+bool attention_compute(const Attention *a, const Plan *plan, Workspace *w, int threads) {
+    if (!make_room(a, plan, w, threads)) return false;
+    int wanted = JOBS_A_THREAD * threads, shares = 1, next = 0, results = a->rows * a->streams * a->heads;
+    if (plan->unit_count && plan->unit_count < wanted)
+        shares = smaller((wanted + plan->unit_count - 1) / plan->unit_count, a->kv_heads);
+#pragma omp parallel num_threads(threads)
+    {
+        for (;;) {
+            int job = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED), share = job % shares;
+            if (job >= plan->unit_count * shares) break;
+            int head = a->kv_heads * share / shares, end = a->kv_heads * (share + 1) / shares;
+            compute_unit(a, plan, w, job / shares, head, end - head);
+        }
+#pragma omp barrier
+#pragma omp for schedule(static)
+        for (int i = 0; i < results; i++) merge(a, plan, w, i / a->heads, i % a->heads);
+    }
+    return true;
+}
