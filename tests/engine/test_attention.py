@@ -243,6 +243,14 @@ def test_without_a_compiler_llama_cpp_computes_and_the_log_says_why(
     assert [line["reason"] for line in lines if "reason" in line] == ["there is no C compiler"]
 
 
+def test_a_kernel_with_another_openmp_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libgomp's threads are llama.cpp's; clang's libomp would start as many beside them."""
+    monkeypatch.setattr(attention, "_openmp_runtimes", lambda: {"libgomp", "libomp"})
+    with structlog.testing.capture_logs() as lines:
+        assert attention.offer() is None
+    assert [line["loaded"] for line in lines if "loaded" in line] == ["libgomp and libomp"]
+
+
 def test_a_compiler_that_fails_is_named_with_its_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compiler = tmp_path / "mycc"
     compiler.write_text("#!/bin/sh\necho 'kernel.c:1: error: no such thing' >&2\nexit 1\n")

@@ -102,6 +102,12 @@ def offer() -> Kernel | None:
     except (BuildError, OSError) as error:
         log.info("llama.cpp's own attention is used: ours cannot be", reason=str(error))
         return None
+    if len(runtimes := _openmp_runtimes()) > 1:
+        both = " and ".join(sorted(runtimes))
+        log.info(
+            "llama.cpp's own attention is used: ours would bring a second OpenMP", loaded=both, remedy="set CC=gcc"
+        )
+        return None
     if not kernel.register():
         log.info("llama.cpp's own attention is used: ours does not know this version", version=llama_cpp.__version__)
         return None
@@ -150,10 +156,19 @@ def _compile(compiler: str, target: Path) -> None:
 
 def _compiler() -> str:
     named = os.environ.get("CC", "")
-    found = next((name for name in (named, "cc", "gcc", "clang") if name and shutil.which(name)), None)
+    found = next((name for name in (named, "gcc", "cc", "clang") if name and shutil.which(name)), None)
     if found is None:
         raise BuildError("there is no C compiler")
     return found
+
+
+def _openmp_runtimes() -> set[str]:
+    """Those that are loaded, on Linux: the threads of two would wait for each other's CPUs."""
+    try:
+        mapped = Path("/proc/self/maps").read_text()
+    except OSError:
+        return set()
+    return {name for name in ("libgomp", "libomp", "libiomp5") if f"/{name}." in mapped or f"/{name}-" in mapped}
 
 
 def _digest(compiler: str) -> str:

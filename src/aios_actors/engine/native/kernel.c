@@ -6,9 +6,9 @@
 
 #include "vector.h"
 
-/* Cells are taken 64 at a time, in four tiles of a vector's width; columns four at a time: so the scores of four
- * columns and 64 cells, or 64 elements of four columns' results, fill sixteen registers. */
-enum { TILES = 4, CELLS = TILES * LANES, QUAD = 4, MOST_COLUMNS = MOST_ROWS, CACHE_LINE = 64 };
+/* Cells are taken 64 at a time. Of their tiles, a vector's width each, four columns take four at once, so that the
+ * scores fill sixteen registers; or two where there are but sixteen in all. Of the elements of results the same. */
+enum { CELLS = 64, QUAD = 4, TILES = LANES == 8 ? 2 : 4, MOST_COLUMNS = MOST_ROWS, CACHE_LINE = 64 };
 
 /* Jobs for each thread, if the units are fewer: then they are split by heads. */
 enum { JOBS_A_THREAD = 4 };
@@ -21,10 +21,11 @@ typedef struct {
     float scores[MOST_COLUMNS * CELLS];
 } Scratch;
 
-/* A column's part of the results: so many elements not yet divided by the sum, then its maximum and its sum. */
+/* A column's part of the results: its elements, not yet divided by the sum, then the sum, spread over a vector, then
+ * the maximum. */
 typedef float *Partial;
 
-static size_t partial_length(const Attention *a) { return a->value_width + LANES; }
+static size_t partial_length(const Attention *a) { return a->value_width + 2 * LANES; }
 
 static Partial partial_of(const Attention *a, const Plan *plan, const Workspace *w, int unit, int kv_head, int column) {
     int group = a->heads / a->kv_heads, columns = plan->segments[plan->units[unit].segment].row_count * group;
@@ -88,31 +89,43 @@ static void load_values(const Piece *piece) {
     }
 }
 
-/* The scores of `columns` columns and `tiles` tiles of cells. */
-INLINE void score(const Piece *piece, int column, const int columns, const int tiles) {
+/* The scores of `columns` columns and `tiles` tiles of cells, from the given ones on. */
+INLINE void score(const Piece *piece, int column, int tile, const int columns, const int tiles) {
     int width = piece->attention->key_width;
-    const float *query = piece->scratch->queries + column * width, *key = piece->scratch->keys;
-    float *to = piece->scratch->scores + column * CELLS;
-    Vector sums[QUAD][TILES] = {0};
-    for (int i = 0; i < width; i++)
+    const float *query = piece->scratch->queries + column * width, *key = piece->scratch->keys + tile * LANES;
+    float *to = piece->scratch->scores + column * CELLS + tile * LANES;
+    Vector sums[QUAD][QUAD] = {0};
+    for (int i = 0; i < width; i++) {
+        Vector keys[QUAD];
+        for (int t = 0; t < tiles; t++) {
+            keys[t] = vector_load(key + i * CELLS + t * LANES);
+            vector_keep(&keys[t]);
+        }
         for (int c = 0; c < columns; c++)
-            for (int t = 0; t < tiles; t++) sums[c][t] += vector_load(key + i * CELLS + t * LANES) * query[c * width + i];
+            for (int t = 0; t < tiles; t++) sums[c][t] += keys[t] * query[c * width + i];
+    }
     for (int c = 0; c < columns; c++)
         for (int t = 0; t < tiles; t++) vector_store(to + c * CELLS + t * LANES, sums[c][t]);
 }
 
-/* Adds what the weights in the scores' place give of the values, for `columns` columns and `parts` x 16 elements. */
+/* Adds what the weights in the scores' place give of the values, for `columns` columns and `parts` vectors of elements. */
 INLINE void add_values(const Piece *piece, int column, int element, const int columns, const int parts) {
     int width = piece->attention->value_width;
     size_t length = partial_length(piece->attention);
     const float *weight = piece->scratch->scores + column * CELLS, *value = piece->scratch->values + element;
     float *to = piece->partial + column * length + element;
-    Vector sums[QUAD][TILES];
+    Vector sums[QUAD][QUAD];
     for (int c = 0; c < columns; c++)
         for (int p = 0; p < parts; p++) sums[c][p] = vector_load(to + c * length + p * LANES);
-    for (int i = 0; i < piece->cell_count; i++)
+    for (int i = 0; i < piece->cell_count; i++) {
+        Vector values[QUAD];
+        for (int p = 0; p < parts; p++) {
+            values[p] = vector_load(value + i * width + p * LANES);
+            vector_keep(&values[p]);
+        }
         for (int c = 0; c < columns; c++)
-            for (int p = 0; p < parts; p++) sums[c][p] += vector_load(value + i * width + p * LANES) * weight[c * CELLS + i];
+            for (int p = 0; p < parts; p++) sums[c][p] += values[p] * weight[c * CELLS + i];
+    }
     for (int c = 0; c < columns; c++)
         for (int p = 0; p < parts; p++) vector_store(to + c * length + p * LANES, sums[c][p]);
 }
@@ -134,11 +147,12 @@ INLINE void add_values(const Piece *piece, int column, int element, const int co
 static int smaller(int a, int b) { return a < b ? a : b; }
 
 static void score_all(const Piece *piece) {
-    for (int column = 0; column < piece->columns; column += QUAD) {
-#define CALL(C, T) score(piece, column, C, T)
-        FOR_EACH_SIZE(smaller(piece->columns - column, QUAD), piece->tiles, CALL)
+    for (int column = 0; column < piece->columns; column += QUAD)
+        for (int tile = 0; tile < piece->tiles; tile += TILES) {
+#define CALL(C, T) score(piece, column, tile, C, T)
+            FOR_EACH_SIZE(smaller(piece->columns - column, QUAD), smaller(piece->tiles - tile, TILES), CALL)
 #undef CALL
-    }
+        }
 }
 
 static void add_all_values(const Piece *piece) {
@@ -164,7 +178,7 @@ static void weigh(const Piece *piece, int column) {
     int width = piece->attention->value_width;
     float *scores = piece->scratch->scores + column * CELLS, cap = piece->attention->cap;
     Partial partial = piece->partial + column * partial_length(piece->attention);
-    float *maximum = partial + width, *sum = maximum + 1;
+    float *sum = partial + width, *maximum = sum + LANES;
     if (cap != 0)
         for (int i = 0; i < piece->cell_count; i++) scores[i] = cap * tanhf(scores[i]);
     hide(piece, column, scores);
@@ -173,18 +187,17 @@ static void weigh(const Piece *piece, int column) {
     float most = vector_largest(largest);
     if (most > *maximum) {
         float factor = expf(*maximum - most); /* 0 at first */
-        for (int i = 0; i < width; i += LANES) vector_store(partial + i, vector_load(partial + i) * factor);
-        *sum *= factor;
+        for (int i = 0; i < width + LANES; i += LANES) vector_store(partial + i, vector_load(partial + i) * factor);
         *maximum = most;
     }
-    Vector total = {0};
+    Vector total = vector_load(sum);
     for (int t = 0; t < piece->tiles; t++) {
         Vector x = vector_load(scores + t * LANES);
         Vector weights = vector_choose(x == -INFINITY, vector_of(0), vector_exp(x - *maximum));
         vector_store(scores + t * LANES, weights);
         total += weights;
     }
-    *sum += vector_sum(total);
+    vector_store(sum, total);
 }
 
 static void compute_piece(const Piece *piece) {
@@ -212,7 +225,7 @@ static void clear_partial(const Piece *piece) {
     for (int column = 0; column < piece->columns; column++) {
         Partial partial = piece->partial + column * length;
         memset(partial, 0, sizeof(float) * length);
-        partial[piece->attention->value_width] = -INFINITY;
+        partial[piece->attention->value_width + LANES] = -INFINITY;
     }
 }
 
@@ -248,12 +261,12 @@ static void merge(const Attention *a, const Plan *plan, const Workspace *w, int 
     for (int i = plan->first_part[row]; i < plan->first_part[row + 1]; i++) {
         int column = plan->parts[i].row * group + head % group;
         Partial partial = partial_of(a, plan, w, plan->parts[i].unit, head / group, column);
-        float largest = partial[width] > maximum ? partial[width] : maximum;
+        float its = partial[width + LANES], largest = its > maximum ? its : maximum;
         if (largest == -INFINITY) continue;
-        float old = expf(maximum - largest), new = expf(partial[width] - largest);
+        float old = expf(maximum - largest), new = expf(its - largest);
         for (int j = 0; j < width; j += LANES)
             vector_store(out + j, vector_load(out + j) * old + vector_load(partial + j) * new);
-        sum = sum * old + partial[width + 1] * new;
+        sum = sum * old + vector_sum(vector_load(partial + width)) * new;
         maximum = largest;
     }
     float factor = sum > 0 ? 1 / sum : 0;

@@ -1,5 +1,5 @@
-/* Sixteen floats at a time, in the vector types that GCC and clang share: one zmm register with AVX-512, two of AVX2,
- * four of NEON. Only the conversion from half precision is written for each. */
+/* Floats by the register, in the vector types that GCC and clang share. Only what these types cannot say is written for
+ * each kind of CPU: 16 lanes with AVX-512, 8 with AVX2, 4 with NEON. */
 
 #ifndef AIOS_VECTOR_H
 #define AIOS_VECTOR_H
@@ -7,16 +7,23 @@
 #include <math.h>
 #include <stdint.h>
 
-#if defined(__F16C__) || defined(__AVX512F__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
+#define LANES 16
+#elif defined(__AVX2__) && defined(__F16C__) && defined(__FMA__)
+#include <immintrin.h>
+#define LANES 8
+#elif defined(__aarch64__)
+#define LANES 4
+#else
+#error "this CPU has no fast vectors of half-precision numbers"
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
-#define LANES 16
 
-typedef float Vector __attribute__((vector_size(64)));
-typedef float Unaligned __attribute__((vector_size(64), aligned(4)));
-typedef int32_t Integers __attribute__((vector_size(64)));
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef float Unaligned __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
 
 INLINE Vector vector_load(const float *from) { return (Vector) * (const Unaligned *)from; }
 
@@ -25,13 +32,10 @@ INLINE void vector_store(float *to, Vector x) { *(Unaligned *)to = (Unaligned)x;
 INLINE Vector vector_of(float x) { return x - (Vector){0}; }
 
 INLINE Vector vector_of_halves(const uint16_t *from) {
-#if defined(__AVX512F__)
+#if LANES == 16
     return (Vector)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
-#elif defined(__F16C__)
-    union { __m256 halves[2]; Vector whole; } x;
-    x.halves[0] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
-    x.halves[1] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + 8)));
-    return x.whole;
+#elif LANES == 8
+    return (Vector)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
 #else
     Vector x;
     for (int i = 0; i < LANES; i++) x[i] = (float)((const _Float16 *)from)[i];
@@ -46,16 +50,73 @@ INLINE Vector vector_choose(Integers condition, Vector yes, Vector no) {
 
 INLINE Vector vector_larger(Vector a, Vector b) { return vector_choose(a > b, a, b); }
 
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (Integers){__VA_ARGS__})
+#endif
+
+/* The other lane of each pair that is so far apart, and of two rows those that they exchange at that distance. */
+#define LIST(...) __VA_ARGS__
+#if LANES == 16
+#define OTHER_8 LIST(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)
+#define OTHER_4 LIST(4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)
+#define OTHER_2 LIST(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)
+#define OTHER_1 LIST(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#define FIRST_8 LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define SECOND_8 LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define FIRST_4 LIST(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
+#define SECOND_4 LIST(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
+#define FIRST_2 LIST(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define SECOND_2 LIST(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#define FIRST_1 LIST(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
+#define SECOND_1 LIST(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
+#define FOR_EACH_DISTANCE(CALL) CALL(8) CALL(4) CALL(2) CALL(1)
+#elif LANES == 8
+#define OTHER_4 LIST(4, 5, 6, 7, 0, 1, 2, 3)
+#define OTHER_2 LIST(2, 3, 0, 1, 6, 7, 4, 5)
+#define OTHER_1 LIST(1, 0, 3, 2, 5, 4, 7, 6)
+#define FIRST_4 LIST(0, 1, 2, 3, 8, 9, 10, 11)
+#define SECOND_4 LIST(4, 5, 6, 7, 12, 13, 14, 15)
+#define FIRST_2 LIST(0, 1, 8, 9, 4, 5, 12, 13)
+#define SECOND_2 LIST(2, 3, 10, 11, 6, 7, 14, 15)
+#define FIRST_1 LIST(0, 8, 2, 10, 4, 12, 6, 14)
+#define SECOND_1 LIST(1, 9, 3, 11, 5, 13, 7, 15)
+#define FOR_EACH_DISTANCE(CALL) CALL(4) CALL(2) CALL(1)
+#else
+#define OTHER_2 LIST(2, 3, 0, 1)
+#define OTHER_1 LIST(1, 0, 3, 2)
+#define FIRST_2 LIST(0, 1, 4, 5)
+#define SECOND_2 LIST(2, 3, 6, 7)
+#define FIRST_1 LIST(0, 4, 2, 6)
+#define SECOND_1 LIST(1, 5, 3, 7)
+#define FOR_EACH_DISTANCE(CALL) CALL(2) CALL(1)
+#endif
+
 INLINE float vector_sum(Vector x) {
-    float sum = 0;
-    for (int i = 0; i < LANES; i++) sum += x[i];
-    return sum;
+#define ADD(DISTANCE) x += SHUFFLE(x, x, OTHER_##DISTANCE);
+    FOR_EACH_DISTANCE(ADD)
+#undef ADD
+    return x[0];
 }
 
 INLINE float vector_largest(Vector x) {
-    float largest = x[0];
-    for (int i = 1; i < LANES; i++) largest = x[i] > largest ? x[i] : largest;
-    return largest;
+#define TAKE_LARGER(DISTANCE) x = vector_larger(x, SHUFFLE(x, x, OTHER_##DISTANCE));
+    FOR_EACH_DISTANCE(TAKE_LARGER)
+#undef TAKE_LARGER
+    return x[0];
+}
+
+/* Keeps a vector that is used several times in a register: else compilers read it from memory at each use, and the
+ * loads take longer than the arithmetic. */
+INLINE void vector_keep(Vector *x) {
+#if LANES == 16
+    __asm__("" : "+v"(*x));
+#elif LANES == 8
+    __asm__("" : "+x"(*x));
+#else
+    __asm__("" : "+w"(*x));
+#endif
 }
 
 /* e^x for x <= 0, to within 2e-7 of its size; what would be below 1e-37 is about that.
@@ -76,31 +137,17 @@ INLINE Vector vector_exp(Vector x) {
     return (Vector)((Integers)p + ((Integers)shifted << 23));
 }
 
-#if defined(__clang__)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (Integers){__VA_ARGS__})
-#endif
-
-/* Rows to columns: in each round rows that are `DISTANCE` apart exchange halves, quarters, eighths, sixteenths. */
-#define EXCHANGE(DISTANCE, FIRST, SECOND)                       \
-    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {  \
-        if (i & DISTANCE) continue;                             \
-        Vector upper = rows[i], lower = rows[i + DISTANCE];     \
-        rows[i] = SHUFFLE(upper, lower, FIRST);                 \
-        rows[i + DISTANCE] = SHUFFLE(upper, lower, SECOND);     \
-    }
-#define LIST(...) __VA_ARGS__
-
+/* Rows to columns: in each round rows that are so far apart exchange halves, quarters and so on. */
 INLINE void vector_transpose(Vector rows[LANES]) {
-    EXCHANGE(8, LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
-             LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
-    EXCHANGE(4, LIST(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-             LIST(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
-    EXCHANGE(2, LIST(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-             LIST(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
-    EXCHANGE(1, LIST(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-             LIST(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+#define EXCHANGE(DISTANCE)                                             \
+    for (int i = 0; i < LANES; i++) {                                  \
+        if (i & DISTANCE) continue;                                    \
+        Vector upper = rows[i], lower = rows[i + DISTANCE];            \
+        rows[i] = SHUFFLE(upper, lower, FIRST_##DISTANCE);             \
+        rows[i + DISTANCE] = SHUFFLE(upper, lower, SECOND_##DISTANCE); \
+    }
+    FOR_EACH_DISTANCE(EXCHANGE)
+#undef EXCHANGE
 }
 
 #endif
