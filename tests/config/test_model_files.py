@@ -61,6 +61,15 @@ def test_shared_cells_count_once_for_all_sequences(project: Project) -> None:
     assert message.startswith("2048 cells need") and "use at most 1792 cells" in message
 
 
+def test_no_more_cells_count_than_all_places_can_fill(project: Project) -> None:
+    path = project.gguf(weights=0)
+    header = read_header(path)
+    worker = WorkerConfig(model="m", sequences=2, cells=1 << 30)
+    needed = header.tensor_bytes + header.kv_bytes(1024, 8) + PROCESS_BYTES
+    assert problems(path, [worker], needed) == []
+    assert len(problems(path, [worker], needed - 1)) == 1
+
+
 def test_a_smaller_kv_type_needs_less(project: Project) -> None:
     path = project.gguf(weights=0)
     header = read_header(path)

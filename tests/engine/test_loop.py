@@ -430,6 +430,22 @@ def test_every_request_ends_whatever_time_steps_take(make_model: Callable[..., M
     assert len(results) == len(kinds) * 2 and not any(result.error for result in results.values())
 
 
+def test_conversations_stay_in_shared_cells_beyond_those_that_run(make_engine: MakeEngine) -> None:
+    engine = make_engine(sequences=2, kv_unified=True)
+    prompts = {i: TextPrompt(f"{i} " * 30) for i in range(6)}
+    first = Driver(engine).run(*(Submit(i, p, GREEDY, conversation=f"c{i}") for i, p in prompts.items()))
+    later = Driver(engine)
+    for i, result in first.items():
+        tokens = (*result.prompt_tokens, *result.tokens, 5, 6, 7)
+        engine.submit(Submit(i, TokenPrompt(tokens), GREEDY, conversation=f"c{i}"))
+    most = 0
+    while engine.has_work:
+        later.events += engine.step()
+        most = max(most, engine.stats().running)
+    assert most == 2
+    assert all(r.tokens_cached >= r.tokens_in - 4 and not r.pages_in for r in later.results().values())
+
+
 @pytest.mark.parametrize("small", SMALL_CACHES)
 def test_pages_are_accounted_to_the_requests_that_moved_them(make_engine: MakeEngine, small: dict[str, object]) -> None:
     driver = Driver(make_engine(AlwaysMoves(), **small))

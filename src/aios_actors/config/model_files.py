@@ -14,7 +14,7 @@ from aios_actors.config.structs import ModelConfig, WorkerConfig
 from aios_actors.engine.gguf import GgufHeader, NotGguf, read_header
 from aios_actors.engine.machine import available_memory
 from aios_actors.engine.weights import maps_weights
-from aios_actors.engine.width import cpu_sequences
+from aios_actors.engine.width import cpu_sequences, places
 
 LONGEST_DEFAULT_CONTEXT = 8192
 # What a process needs beside weights and KV cache: the interpreter, and the compute buffers of a 512-token batch.
@@ -99,8 +99,8 @@ def _sequences(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> 
 
 def _cells(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> int:
     """Tokens that the KV cache of one worker holds."""
-    full = _context(header, model) * _sequences(header, model, worker)
-    return min(worker.cells or full, full)
+    context, sequences = _context(header, model), _sequences(header, model, worker)
+    return min(worker.cells, context * places(sequences)) if worker.cells else context * sequences
 
 
 def _cache_bytes(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -> int:
@@ -109,7 +109,7 @@ def _cache_bytes(header: GgufHeader, model: ModelConfig, worker: WorkerConfig) -
 
 def _too_large(header: GgufHeader, model: ModelConfig, worker: WorkerConfig, needed: int, fixed: int, left: int) -> str:
     sequences, cells = _sequences(header, model, worker), _cells(header, model, worker)
-    shared = cells < _context(header, model) * sequences
+    shared = worker.cells > 0
     per_cell = worker.count * header.kv_bytes(1, 1, worker.kv_type, worker.kv_type)
     fitting = max(left - fixed, 0) // max(per_cell, 1)
     text = (

@@ -83,8 +83,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
         count: how many such processes.
         sequences: generations at the same time; 0 lets the engine choose (24 on a CPU, or 16 or 8 where their KV cache
             would take a quarter of the memory; 32 on a GPU).
-        cells: tokens that all of them together may have in the KV cache; 0 is enough for each at full length. Fewer are
-            shared: when all are taken, the generations that came last wait until there is room.
+        cells: tokens that all of them together may have in the KV cache; 0 is enough for each at full length. When all
+            are taken, the generations that came last wait until there is room.
         batch: most tokens in one step.
         ubatch: most tokens that llama.cpp computes at once; 0 is `batch`.
         threads: CPU threads; 0 is one for each CPU that the process may use, and fewer while others use them.
@@ -96,10 +96,12 @@ class WorkerConfig(ConfigStruct, frozen=True):
         split: shares of several GPUs, in llama.cpp's order; none given means by their free memory.
         main_gpu: the GPU that holds all with split_mode "none", and intermediate results with "row".
         kv_type: element type of the KV cache; "auto" is what is fastest without loss that matters.
-        kv_unified: whether sequences share one pool of KV cells; none given means on a GPU yes, on a CPU no.
+        kv_unified: whether sequences share one pool of KV cells; none given means yes on a GPU, and on a CPU where our
+            own attention kernel computes, which needs a C compiler.
         kv_offload: whether the KV cache lies on the GPU.
         op_offload: whether large operations on weights in main memory are done on the GPU.
-        flash_attention: "auto" is off on a CPU, where it is slower.
+        flash_attention: "off" on a CPU is llama.cpp's plain attention instead of our kernel; "auto" is that, too, where
+            there is none.
         mmap: whether weights are mapped from the file, and so shared by workers, rather than read; none given means
             that on a CPU those are read, which computes faster, that take at most an eighth of the memory.
         mlock: whether weights are kept from being swapped out.

@@ -1,9 +1,9 @@
 """From a worker's settings to llama.cpp's parameter structs.
 
-Contract: pure translation, apart from looking up devices in ggml's registry. Everything `auto` is resolved here, and
-nowhere else: on the CPU split KV streams without flash attention (measured: it halves decoding there, and unified
-streams scan every parked conversation), on a GPU unified streams and llama.cpp's own choice. Where fewer cells than
-full length for every sequence are asked for, the cache is unified on the CPU too: only then can sequences share them.
+Contract: pure translation, apart from looking up devices in ggml's registry. What `attention.py` leaves `auto` is
+resolved here, and nowhere else: on a GPU unified streams and llama.cpp's own choice of attention; on the CPU, without
+our kernel, split streams and no flash attention (llama.cpp's halves decoding there, and scans every parked conversation
+of a unified cache). Where cells are given, the cache is unified in any case: only then can sequences share them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aios_actors.engine.lookup import LONGEST_DRAFT
 from aios_actors.engine.machine import usable_cpus
 from aios_actors.engine.spec import WorkerSpec
 from aios_actors.engine.weights import maps_weights
-from aios_actors.engine.width import GPU_SEQUENCES, cpu_sequences
+from aios_actors.engine.width import GPU_SEQUENCES, cpu_sequences, places
 
 KV_TYPES: dict[str, int] = {
     "f32": llama_cpp.GGML_TYPE_F32,
@@ -40,8 +40,6 @@ _SPLIT_MODES = {
 }
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 DEFAULT_CONTEXT_LIMIT = 8192
-# Where cells are shared, so many conversations for each that runs may stay in the cache, as far as there are cells.
-_PLACES = 4
 # Below this size a second thread costs more at llama.cpp's barriers than it computes: with 3 MB of weights one thread
 # decodes as fast as two on an idle machine, and two to nine times as fast on a busy one.
 SINGLE_THREAD_BYTES = 24 << 20
@@ -94,7 +92,7 @@ def context_params(spec: WorkerSpec, pointer: Any) -> llama_cpp.llama_context_pa
     threads = spec.threads or (1 if llama_cpp.llama_model_size(pointer) < SINGLE_THREAD_BYTES else usable_cpus())
     params = llama_cpp.llama_context_default_params()
     params.kv_unified = gpu or spec.cells > 0 if spec.kv_unified is None else spec.kv_unified
-    params.n_seq_max = _slots(sequences) if params.kv_unified else sequences
+    params.n_seq_max = places(sequences) if params.kv_unified else sequences
     longest = _longest(spec, pointer)
     params.n_ctx = min(_whole(spec.cells), longest * params.n_seq_max) if spec.cells else longest * sequences
     params.n_batch = max(spec.batch, sequences)
@@ -126,11 +124,6 @@ def width(spec: WorkerSpec, pointer: Any) -> int:
     return cpu_sequences(4 * cells * llama_cpp.llama_model_n_head_kv(pointer) * _head_width(pointer))
 
 
-def _slots(sequences: int) -> int:
-    """How many conversations have a place in cells that all share, if so many run at once."""
-    return max(min(_PLACES * sequences, int(llama_cpp.llama_max_parallel_sequences())), sequences)
-
-
 def context_length(spec: WorkerSpec, pointer: Any) -> int:
     """The tokens that one sequence may have."""
     longest = _longest(spec, pointer)
@@ -149,9 +142,9 @@ def _whole(cells: int) -> int:
 def kv_types(spec: WorkerSpec, pointer: Any) -> tuple[str, str]:
     """The types of keys and values in the KV cache, `auto` resolved.
 
-    On the CPU attention over the cache is one small dot product after the other, and llama.cpp's f16 ones convert every
-    element. With q8_0 keys and bf16 values a step of 8 sequences took 3.7 instead of 12.5 ms (3M parameters, context
-    300) and 77 instead of 95 ms (135M, context 500) on a CPU with AVX-512 BF16.
+    llama.cpp's attention on the CPU is one small dot product after the other, and the f16 ones convert every element.
+    With q8_0 keys and bf16 values a step of 8 sequences took 3.7 instead of 12.5 ms (3M parameters, context 300) and 77
+    instead of 95 ms (135M, context 500) on a CPU with AVX-512 BF16.
     """
     fast = (
         not uses_gpu(spec)
