@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +115,22 @@ def offer() -> Kernel | None:
     return kernel
 
 
-def build(folder: Path | None = None) -> Path:
-    """The compiled kernel's file in `folder` (None: the user's cache), compiled if it is not there yet.
+def build(folder: Path | None = None, flags: Sequence[str] = ()) -> Path:
+    """The compiled kernel's file, compiled if it is not there yet.
 
-    The name tells sources, llama.cpp, compiler and CPU apart: none is ever taken for another.
+    The name tells sources, llama.cpp, compiler, flags and CPU apart: none is ever taken for another.
+
+    Args:
+        folder: where it is kept; None: the user's cache.
+        flags: for the compiler, beside those that it always gets.
 
     Raises:
         BuildError: there is no compiler, or it failed.
     """
     compiler = _compiler()
     folder = folder or _cache_folder()
-    target = folder / f"attention-{_digest(compiler)}.so"
+    command = [compiler, *_FLAGS, *flags]
+    target = folder / f"attention-{_digest(command)}.so"
     if target.exists():
         return target
     try:
@@ -132,14 +138,14 @@ def build(folder: Path | None = None) -> Path:
         # Whoever comes second replaces a file by an equal one: renaming it is one step.
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             made = Path(scratch) / target.name
-            _compile(compiler, made)
+            _compile(command, made)
             made.replace(target)
     except OSError as error:
         raise BuildError(f"cannot write to {folder}: {error.strerror}") from error
     return target
 
 
-def _compile(compiler: str, target: Path) -> None:
+def _compile(command: list[str], target: Path) -> None:
     include = _LLAMA.parent / "include"
     if not (include / "ggml-backend.h").exists():
         raise BuildError(f"ggml's headers are not in {include}")
@@ -147,11 +153,11 @@ def _compile(compiler: str, target: Path) -> None:
     if base is None:
         raise BuildError(f"ggml's libraries are not in {_LLAMA / 'lib'}")
     sources = [str(path) for path in sorted(_SOURCES.glob("*.c"))]
-    command = [compiler, *_FLAGS, f"-I{include}", "-o", str(target), *sources, str(base), "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    whole = [*command, f"-I{include}", "-o", str(target), *sources, str(base), "-lm"]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-        raise BuildError(f"{compiler} failed: {'; '.join(lines[:3])}")
+        raise BuildError(f"{command[0]} failed: {'; '.join(lines[:3])}")
 
 
 def _compiler() -> str:
@@ -171,11 +177,11 @@ def _openmp_runtimes() -> set[str]:
     return {name for name in ("libgomp", "libomp", "libiomp5") if f"/{name}." in mapped or f"/{name}-" in mapped}
 
 
-def _digest(compiler: str) -> str:
+def _digest(command: list[str]) -> str:
     hasher = hashlib.blake2b(digest_size=12)
     for path in sorted(_SOURCES.iterdir()):
         hasher.update(path.read_bytes())
-    hasher.update("\0".join((llama_cpp.__version__, str(_LLAMA), compiler, *_FLAGS, _cpu())).encode())
+    hasher.update("\0".join((llama_cpp.__version__, str(_LLAMA), *command, _cpu())).encode())
     return hasher.hexdigest()
 
 

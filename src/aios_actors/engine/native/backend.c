@@ -19,6 +19,8 @@ typedef struct {
 
 typedef struct {
     int threads;
+    ggml_abort_callback aborted;
+    void *abort_data;
     const void *first_keys; /* the cache of the layer whose attention comes first in each pass through the model */
     Planned planned[PLANS];
     int next;
@@ -78,10 +80,10 @@ static View view_of(const struct ggml_tensor *tensor) {
     return (View){tensor->data, tensor->nb[1], tensor->nb[2], tensor->nb[3]};
 }
 
-static bool compute(State *state, const struct ggml_tensor *op) {
+static Outcome compute(State *state, const struct ggml_tensor *op) {
     const struct ggml_tensor *queries = op->src[0], *keys = op->src[1], *values = op->src[2], *sinks = op->src[4];
     const Plan *plan = plan_for(state, op);
-    if (!plan) return false;
+    if (!plan) return ATTENTION_NO_MEMORY;
     Attention attention = {
         .queries = view_of(queries), .keys = view_of(keys), .values = view_of(values),
         .out = {op->data, op->nb[2], op->nb[1], op->nb[3]}, /* by head, then by row */
@@ -89,6 +91,7 @@ static bool compute(State *state, const struct ggml_tensor *op) {
         .heads = (int)queries->ne[2], .kv_heads = (int)keys->ne[2],
         .key_width = (int)keys->ne[0], .value_width = (int)values->ne[0],
         .scale = float_param(op, 0), .cap = float_param(op, 2), .sinks = sinks ? sinks->data : NULL,
+        .aborted = state->aborted, .abort_data = state->abort_data,
     };
     return attention_compute(&attention, plan, &state->workspace, state->threads);
 }
@@ -98,7 +101,10 @@ static bool compute(State *state, const struct ggml_tensor *op) {
 static enum ggml_status graph_compute(ggml_backend_t backend, struct ggml_cgraph *graph) {
     for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
         const struct ggml_tensor *node = ggml_graph_node(graph, i);
-        if (node->op == GGML_OP_FLASH_ATTN_EXT && !compute(backend->context, node)) return GGML_STATUS_ALLOC_FAILED;
+        if (node->op != GGML_OP_FLASH_ATTN_EXT) continue;
+        Outcome outcome = compute(backend->context, node);
+        if (outcome == ATTENTION_ABORTED) return GGML_STATUS_ABORTED;
+        if (outcome == ATTENTION_NO_MEMORY) return GGML_STATUS_ALLOC_FAILED;
     }
     return GGML_STATUS_SUCCESS;
 }
@@ -118,6 +124,12 @@ static void set_threads(ggml_backend_t backend, int threads) {
     if (state->threads == threads) return;
     state->threads = threads;
     forget_plans(state); /* they count on the number of threads */
+}
+
+static void set_abort_callback(ggml_backend_t backend, ggml_abort_callback aborted, void *data) {
+    State *state = backend->context;
+    state->aborted = aborted;
+    state->abort_data = data;
 }
 
 /* ---- device ---- */
@@ -227,7 +239,9 @@ static ggml_backend_dev_t device_at(ggml_backend_reg_t registry, size_t index) {
 
 static void *function_named(ggml_backend_reg_t registry, const char *name) {
     (void)registry;
-    return strcmp(name, "ggml_backend_set_n_threads") ? NULL : (void *)set_threads;
+    if (!strcmp(name, "ggml_backend_set_n_threads")) return (void *)set_threads;
+    if (!strcmp(name, "ggml_backend_set_abort_callback")) return (void *)set_abort_callback;
+    return NULL;
 }
 
 static struct ggml_backend_reg the_registry = {
@@ -260,13 +274,17 @@ bool aios_attention_took_all(void) {
     return !__atomic_exchange_n(&refused_count, 0, __ATOMIC_RELAXED) && taken;
 }
 
-/* One attention without ggml, for tests; whether there was enough memory. */
-bool aios_attention(const Attention *attention, const Mask *mask, int threads) {
+/* How many bf16 factors a product takes at once; 1: factors are floats. */
+int aios_attention_factors(void) { return kernel_factors; }
+
+/* One attention without ggml, for tests. */
+Outcome aios_attention(const Attention *attention, const Mask *mask, int threads) {
     Plan plan = {0};
     Workspace workspace = {0};
-    bool done = plan_make(&plan, mask, attention->heads / attention->kv_heads, threads) &&
-                attention_compute(attention, &plan, &workspace, threads);
+    Outcome outcome = ATTENTION_NO_MEMORY;
+    if (plan_make(&plan, mask, attention->heads / attention->kv_heads, threads))
+        outcome = attention_compute(attention, &plan, &workspace, threads);
     plan_free(&plan);
     workspace_free(&workspace);
-    return done;
+    return outcome;
 }

@@ -6,6 +6,8 @@
 
 #include "vector.h"
 
+const int kernel_factors = FACTORS;
+
 /* Cells are taken 64 at a time. Of their tiles, a vector's width each, four columns take four at once, so that the
  * scores fill sixteen registers; or two where there are but sixteen in all. Of the elements of results the same. */
 enum { CELLS = 64, QUAD = 4, TILES = LANES == 8 ? 2 : 4, MOST_COLUMNS = MOST_ROWS, CACHE_LINE = 64 };
@@ -13,7 +15,8 @@ enum { CELLS = 64, QUAD = 4, TILES = LANES == 8 ? 2 : 4, MOST_COLUMNS = MOST_ROW
 /* Jobs for each thread, if the units are fewer: then they are split by heads. */
 enum { JOBS_A_THREAD = 4 };
 
-/* What a thread works in: queries by column, keys by element (transposed), values by cell, scores by column. */
+/* What a thread works in: queries by column, keys by element (transposed), values by cell, all three as factors; and
+ * scores by column, which become the weights of the values, as factors. */
 typedef struct {
     float queries[MOST_COLUMNS * LARGEST_WIDTH];
     float keys[LARGEST_WIDTH * CELLS];
@@ -22,8 +25,14 @@ typedef struct {
 } Scratch;
 
 /* A column's part of the results: its elements, not yet divided by the sum, then the sum, spread over a vector, then
- * the maximum. */
+ * the scale: they are all so many powers of two too small. A power of two changes no digit of theirs, so that what is
+ * computed depends little on which cells are computed together. */
 typedef float *Partial;
+
+/* The scale at which weights are at most 1 if scores are at most so large. */
+static float scale_of(float score) { return ceilf(score * 1.44269504f); }
+
+static float power_of_two(float exponent) { return exponent < -126 ? 0 : ldexpf(1, (int)exponent); }
 
 static size_t partial_length(const Attention *a) { return a->value_width + 2 * LANES; }
 
@@ -52,6 +61,9 @@ static const char *cell_of(const View *view, const Piece *piece, int cell) {
            piece->cells[cell] * view->row;
 }
 
+/* How many factors' places a query or a key takes. */
+static int key_places(const Attention *a) { return (a->key_width + LANES * FACTORS - 1) / (LANES * FACTORS) * LANES; }
+
 static void load_queries(const Piece *piece) {
     const Attention *a = piece->attention;
     const View *view = &a->queries;
@@ -60,38 +72,45 @@ static void load_queries(const Piece *piece) {
         int row = piece->segment->rows[column / piece->group], head = piece->kv_head * piece->group + column % piece->group;
         const float *from =
             (const float *)(view->data + piece->segment->stream * view->stream + head * view->head + row * view->row);
-        float *to = piece->scratch->queries + column * a->key_width;
-        for (int i = 0; i < a->key_width; i += LANES) vector_store(to + i, vector_load(from + i) * scale);
+        float *to = piece->scratch->queries + column * key_places(a), *end = to + key_places(a);
+        for (int i = 0; i < a->key_width; i += LANES, to += LANES / FACTORS)
+            vector_store_factors(to, vector_load(from + i) * scale);
+        for (; to < end; to += LANES / FACTORS) vector_store_factors(to, (Vector){0});
     }
 }
 
 static void load_keys(const Piece *piece) {
+    int width = piece->attention->key_width;
     for (int tile = 0; tile < piece->tiles; tile++)
-        for (int element = 0; element < piece->attention->key_width; element += LANES) {
+        for (int place = 0; place * FACTORS < width; place += LANES) {
             Vector rows[LANES];
+            int element = place * FACTORS, both = element + LANES < width;
             for (int i = 0; i < LANES; i++) {
                 int cell = tile * LANES + i;
                 if (cell >= piece->cell_count) cell = piece->cell_count - 1;
-                rows[i] = vector_of_halves((const uint16_t *)cell_of(&piece->attention->keys, piece, cell) + element);
+                const uint16_t *key = (const uint16_t *)cell_of(&piece->attention->keys, piece, cell);
+                rows[i] = vector_factors_of_row(key + element, both);
             }
             vector_transpose(rows);
             for (int i = 0; i < LANES; i++)
-                vector_store(piece->scratch->keys + (element + i) * CELLS + tile * LANES, rows[i]);
+                vector_store(piece->scratch->keys + (place + i) * CELLS + tile * LANES, rows[i]);
         }
 }
 
 static void load_values(const Piece *piece) {
     int width = piece->attention->value_width;
-    for (int cell = 0; cell < piece->cell_count; cell++) {
-        const uint16_t *from = (const uint16_t *)cell_of(&piece->attention->values, piece, cell);
-        float *to = piece->scratch->values + cell * width;
-        for (int i = 0; i < width; i += LANES) vector_store(to + i, vector_of_halves(from + i));
+    for (int cell = 0; cell < piece->cell_count; cell += FACTORS) {
+        int other = cell + FACTORS - 1 < piece->cell_count ? cell + FACTORS - 1 : cell; /* if none, its weight is 0 */
+        const uint16_t *first = (const uint16_t *)cell_of(&piece->attention->values, piece, cell);
+        const uint16_t *second = (const uint16_t *)cell_of(&piece->attention->values, piece, other);
+        float *to = piece->scratch->values + cell / FACTORS * width;
+        for (int i = 0; i < width; i += LANES) vector_store(to + i, vector_factors_of_rows(first + i, second + i));
     }
 }
 
 /* The scores of `columns` columns and `tiles` tiles of cells, from the given ones on. */
 INLINE void score(const Piece *piece, int column, int tile, const int columns, const int tiles) {
-    int width = piece->attention->key_width;
+    int width = key_places(piece->attention);
     const float *query = piece->scratch->queries + column * width, *key = piece->scratch->keys + tile * LANES;
     float *to = piece->scratch->scores + column * CELLS + tile * LANES;
     Vector sums[QUAD][QUAD] = {0};
@@ -102,7 +121,7 @@ INLINE void score(const Piece *piece, int column, int tile, const int columns, c
             vector_keep(&keys[t]);
         }
         for (int c = 0; c < columns; c++)
-            for (int t = 0; t < tiles; t++) sums[c][t] += keys[t] * query[c * width + i];
+            for (int t = 0; t < tiles; t++) vector_add_products(&sums[c][t], keys[t], query[c * width + i]);
     }
     for (int c = 0; c < columns; c++)
         for (int t = 0; t < tiles; t++) vector_store(to + c * CELLS + t * LANES, sums[c][t]);
@@ -117,14 +136,14 @@ INLINE void add_values(const Piece *piece, int column, int element, const int co
     Vector sums[QUAD][QUAD];
     for (int c = 0; c < columns; c++)
         for (int p = 0; p < parts; p++) sums[c][p] = vector_load(to + c * length + p * LANES);
-    for (int i = 0; i < piece->cell_count; i++) {
+    for (int i = 0; i * FACTORS < piece->cell_count; i++) {
         Vector values[QUAD];
         for (int p = 0; p < parts; p++) {
             values[p] = vector_load(value + i * width + p * LANES);
             vector_keep(&values[p]);
         }
         for (int c = 0; c < columns; c++)
-            for (int p = 0; p < parts; p++) sums[c][p] += values[p] * weight[c * CELLS + i];
+            for (int p = 0; p < parts; p++) vector_add_products(&sums[c][p], values[p], weight[c * CELLS + i]);
     }
     for (int c = 0; c < columns; c++)
         for (int p = 0; p < parts; p++) vector_store(to + c * length + p * LANES, sums[c][p]);
@@ -173,28 +192,27 @@ static void hide(const Piece *piece, int column, float *scores) {
         if (!(piece->seen[i] >> column / piece->group & 1)) scores[i] = -INFINITY;
 }
 
-/* Scores to weights; what was summed up before is scaled to the new maximum. */
+/* Scores to weights; what was summed up before is brought to the same scale. */
 static void weigh(const Piece *piece, int column) {
     int width = piece->attention->value_width;
     float *scores = piece->scratch->scores + column * CELLS, cap = piece->attention->cap;
     Partial partial = piece->partial + column * partial_length(piece->attention);
-    float *sum = partial + width, *maximum = sum + LANES;
+    float *sum = partial + width, *scale = sum + LANES;
     if (cap != 0)
         for (int i = 0; i < piece->cell_count; i++) scores[i] = cap * tanhf(scores[i]);
     hide(piece, column, scores);
     Vector largest = vector_load(scores);
     for (int t = 1; t < piece->tiles; t++) largest = vector_larger(largest, vector_load(scores + t * LANES));
-    float most = vector_largest(largest);
-    if (most > *maximum) {
-        float factor = expf(*maximum - most); /* 0 at first */
+    float needed = scale_of(vector_largest(largest));
+    if (needed > *scale) {
+        float factor = power_of_two(*scale - needed); /* 0 at first */
         for (int i = 0; i < width + LANES; i += LANES) vector_store(partial + i, vector_load(partial + i) * factor);
-        *maximum = most;
+        *scale = needed;
     }
     Vector total = vector_load(sum);
     for (int t = 0; t < piece->tiles; t++) {
-        Vector x = vector_load(scores + t * LANES);
-        Vector weights = vector_choose(x == -INFINITY, vector_of(0), vector_exp(x - *maximum));
-        vector_store(scores + t * LANES, weights);
+        Vector weights = *scale == -INFINITY ? vector_of(0) : vector_exp(vector_load(scores + t * LANES), *scale);
+        vector_store_factors(scores + t * (LANES / FACTORS), weights);
         total += weights;
     }
     vector_store(sum, total);
@@ -256,18 +274,19 @@ static void merge(const Attention *a, const Plan *plan, const Workspace *w, int 
     int group = a->heads / a->kv_heads, width = a->value_width;
     const View *view = &a->out;
     float *out = (float *)(view->data + row / a->rows * view->stream + row % a->rows * view->row + head * view->head);
-    float maximum = a->sinks ? a->sinks[head] : -INFINITY, sum = a->sinks ? 1 : 0;
+    float scale = a->sinks ? scale_of(a->sinks[head]) : -INFINITY, sum = 0;
+    if (a->sinks) sum = exp2f(a->sinks[head] * 1.44269504f - scale);
     memset(out, 0, sizeof(float) * width);
     for (int i = plan->first_part[row]; i < plan->first_part[row + 1]; i++) {
         int column = plan->parts[i].row * group + head % group;
         Partial partial = partial_of(a, plan, w, plan->parts[i].unit, head / group, column);
-        float its = partial[width + LANES], largest = its > maximum ? its : maximum;
-        if (largest == -INFINITY) continue;
-        float old = expf(maximum - largest), new = expf(its - largest);
+        float its = partial[width + LANES], larger = its > scale ? its : scale;
+        if (larger == -INFINITY) continue;
+        float old = power_of_two(scale - larger), new = power_of_two(its - larger);
         for (int j = 0; j < width; j += LANES)
             vector_store(out + j, vector_load(out + j) * old + vector_load(partial + j) * new);
         sum = sum * old + vector_sum(vector_load(partial + width)) * new;
-        maximum = largest;
+        scale = larger;
     }
     float factor = sum > 0 ? 1 / sum : 0;
     for (int j = 0; j < width; j += LANES) vector_store(out + j, vector_load(out + j) * factor);
@@ -294,9 +313,10 @@ void workspace_free(Workspace *workspace) {
     *workspace = (Workspace){0};
 }
 
-bool attention_compute(const Attention *a, const Plan *plan, Workspace *w, int threads) {
-    if (!make_room(a, plan, w, threads)) return false;
+Outcome attention_compute(const Attention *a, const Plan *plan, Workspace *w, int threads) {
+    if (!make_room(a, plan, w, threads)) return ATTENTION_NO_MEMORY;
     int wanted = JOBS_A_THREAD * threads, shares = 1, next = 0, results = a->rows * a->streams * a->heads;
+    bool aborted = false;
     if (plan->unit_count && plan->unit_count < wanted)
         shares = smaller((wanted + plan->unit_count - 1) / plan->unit_count, a->kv_heads);
 #pragma omp parallel num_threads(threads)
@@ -304,12 +324,17 @@ bool attention_compute(const Attention *a, const Plan *plan, Workspace *w, int t
         for (;;) {
             int job = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED), share = job % shares;
             if (job >= plan->unit_count * shares) break;
+            if (a->aborted && a->aborted(a->abort_data)) {
+                __atomic_store_n(&aborted, true, __ATOMIC_RELAXED);
+                break;
+            }
             int head = a->kv_heads * share / shares, end = a->kv_heads * (share + 1) / shares;
             compute_unit(a, plan, w, job / shares, head, end - head);
         }
 #pragma omp barrier
 #pragma omp for schedule(static)
-        for (int i = 0; i < results; i++) merge(a, plan, w, i / a->heads, i % a->heads);
+        for (int i = 0; i < results; i++)
+            if (!aborted) merge(a, plan, w, i / a->heads, i % a->heads);
     }
-    return true;
+    return aborted ? ATTENTION_ABORTED : ATTENTION_DONE;
 }

@@ -25,7 +25,11 @@ typedef struct {
     float scale;                 /* of the scores */
     float cap;                   /* cap x tanh(score / cap) where it is not 0 */
     const float *sinks;          /* of each head, a score that takes part and has no value; NULL: none */
+    bool (*aborted)(void *);     /* asked before each unit, with `abort_data`; NULL: never */
+    void *abort_data;
 } Attention;
+
+typedef enum { ATTENTION_DONE, ATTENTION_ABORTED, ATTENTION_NO_MEMORY } Outcome;
 
 /* Memory that is used again; begins as zeros. */
 typedef struct {
@@ -35,8 +39,10 @@ typedef struct {
     int scratch_threads;
 } Workspace;
 
-/* Whether there was enough memory. */
-bool attention_compute(const Attention *attention, const Plan *plan, Workspace *workspace, int threads);
+/* How many bf16 factors a product takes at once; 1: factors are floats. */
+extern const int kernel_factors;
+
+Outcome attention_compute(const Attention *attention, const Plan *plan, Workspace *workspace, int threads);
 
 void workspace_free(Workspace *workspace);
 
