@@ -1,11 +1,12 @@
 """Many seeded runs of the engine on a real llama.cpp context, with times that scatter as on a busy machine.
 
-The model is a tiny one of random weights; neither they nor its KV are rounded. Each seed draws settings (sequences,
-cells, batch, budgets of host memory and disk, speculation), a clock, and requests: prompts that share beginnings,
-conversations that go on, constraints, tools, priorities, slices. Some are cancelled, preempted or forgotten on the way.
-After each run: every request ended exactly once, with the tokens that it gets alone, and the cache's books add up. In
-very few they may differ, as llama.cpp sums otherwise in another batch: where two tokens were as good as equally likely,
-or where a random number lay on the border of two.
+The model is a tiny one of random weights, which are not rounded. In every second run its KV is not either, and
+llama.cpp's attention computes; in the others ours does. Each seed draws settings (sequences, cells, batch, budgets of
+host memory and disk, speculation), a clock, and requests: prompts that share beginnings, conversations that go on,
+constraints, tools, priorities, slices. Some are cancelled, preempted or forgotten on the way. After each run: every
+request ended exactly once, with the tokens that it gets alone, and the cache's books add up. In very few they may
+differ, as llama.cpp sums otherwise in another batch: where two tokens were as good as equally likely, or where a random
+number lay on the border of two.
 
     python -m scripts.soak.engine [--seeds 2000] [--first 0]
 """
@@ -40,6 +41,7 @@ from tests.engine.driving import MOST_STEPS, SCHEMA, TOOLS, Driver
 
 MOST_OTHERWISE = 0.001  # of all requests
 TIE = 0.001  # nats
+ATTENTIONS: tuple[dict[str, Any], ...] = ({"kv_type_k": "f32", "kv_type_v": "f32"}, {})  # llama.cpp's, ours
 PLAIN = Sampling(ignore_eos=True)
 DRAWN = Sampling(temperature=0.9, top_p=0.95, repeat_penalty=1.2, ignore_eos=True)
 
@@ -52,10 +54,11 @@ class Alone(NamedTuple):
 
 
 class Requests:
-    """Draws requests, and knows what each comes to when it runs alone."""
+    """Draws requests, and knows what each comes to when it runs alone with the same `attention`."""
 
-    def __init__(self, gguf: Path) -> None:
-        self._model = load(spec(gguf, sequences=1))
+    def __init__(self, gguf: Path, attention: dict[str, Any]) -> None:
+        self.attention = attention
+        self._model = load(spec(gguf, sequences=1, **attention))
         self._known: dict[bytes, Alone] = {}
 
     def draw(self, draw: random.Random, number: int) -> Submit:
@@ -95,17 +98,19 @@ class Requests:
 
 
 def spec(gguf: Path, **settings: Any) -> WorkerSpec:
-    """A worker's settings; KV is not rounded, so that a batch's shape changes next to nothing."""
-    own = {"context": 512, "threads": 1, "speculate": "off", "kv_type_k": "f32", "kv_type_v": "f32"}
+    """A worker's settings."""
+    own = {"context": 512, "threads": 1, "speculate": "off"}
     return WorkerSpec(str(gguf), "tiny", **{**own, **settings})
 
 
-def engine_of(draw: random.Random, gguf: Path, folder: str) -> tuple[Engine, Model]:
+def engine_of(draw: random.Random, gguf: Path, folder: str, attention: dict[str, Any]) -> tuple[Engine, Model]:
     """An engine with drawn settings and a drawn clock."""
-    cache: dict[str, Any] = draw.choice([{}, {}, {"kv_unified": True}, {"cells": draw.choice([512, 600])}])
+    cells = draw.choice([512, 600])
+    cache: dict[str, Any] = draw.choice([{}, {"kv_unified": False}, {"kv_unified": True}, {"cells": cells}])
     model = load(
         spec(
             gguf,
+            **attention,
             **cache,
             sequences=draw.choice([1, 2, 3, 4, 8]),
             batch=draw.choice([64, 512]),
@@ -125,7 +130,7 @@ def run(seed: int, gguf: Path, requests: Requests, counts: Counter[str]) -> None
     """One run. Raises AssertionError if something does not hold."""
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        engine, model = engine_of(draw, gguf, folder)
+        engine, model = engine_of(draw, gguf, folder, requests.attention)
         submits: dict[int, Submit] = {}
         ended: dict[int, tuple[str, Result]] = {}
         left = draw.randrange(5, 30)
@@ -204,13 +209,14 @@ def soak(seeds: Iterable[int]) -> Counter[str]:
     with tempfile.TemporaryDirectory() as folder:
         gguf = Path(folder) / "tiny.gguf"
         write(SHAPES["tiny"], gguf, name="tiny", floats=True)
-        requests = Requests(gguf)
+        kinds = [Requests(gguf, attention) for attention in ATTENTIONS]
         for seed in seeds:
             try:
-                run(seed, gguf, requests, counts)
+                run(seed, gguf, kinds[seed % len(kinds)], counts)
             except Exception as error:
                 raise AssertionError(f"seed {seed}: {error}") from error
-        requests.close()
+        for requests in kinds:
+            requests.close()
     assert counts["otherwise"] <= max(MOST_OTHERWISE * counts["requests"], 1), counts
     return counts
 

@@ -114,7 +114,7 @@ def _step(draw: random.Random, depth: int) -> tuple[str, str, dict[str, Any]]:
 
 def drawn_config(draw: random.Random) -> Config:
     """A node that has little of everything, and its tasks."""
-    cells: dict[str, Any] = draw.choice([{}, {}, {"kv_unified": True}, {"cells": draw.choice([1024, 1536])}])
+    cells: dict[str, Any] = draw.choice([{}, {"kv_unified": False}, {"cells": draw.choice([1024, 1536])}])
     worker = {
         "count": draw.choice([1, 2]),
         "sequences": draw.choice([1, 2, 4]),

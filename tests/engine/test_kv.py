@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -85,8 +86,8 @@ class UnifiedKv(FakeKv):
         return len({id(cell) for sequence in self.pool for cell in sequence})
 
     def copy(self, source: int, target: int, length: int) -> None:
-        assert source != target and not self.pool[target]
-        self.pool[target] = self.pool[source][:length]
+        assert source != target
+        self.pool[target] = self.pool[source][:length] + self.pool[target]  # which are those beyond
 
     def truncate(self, sequence: int, length: int) -> None:
         del self.pool[sequence][length:]
@@ -189,6 +190,26 @@ def test_an_evicted_conversation_comes_back_from_its_page() -> None:
     assert len(kv.pages) == 1
     assert serve(kv, backend, list(range(45)), "a").cached == 40
     assert (kv.pages.paged_in, kv.pages.paged_out) == (1, 2)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_page_comes_back_beyond_a_resident_prefix_and_shares_its_cells(ahead: bool) -> None:
+    backend = UnifiedKv(3, 200)
+    pages = PageStore("digest", 1 << 20, SwapFile("", 0), CostModel())
+    clock = itertools.count()
+    kv = KvCache(backend, 3, CONTEXT, pages, CostModel(), cells=200, clock=lambda: float(next(clock)))
+    system = list(range(50))
+    tokens = {name: [*system, *range(start, start + 40)] for name, start in (("a", 100), ("b", 200))}
+    for name, prompt in tokens.items():
+        serve(kv, backend, prompt, name)
+    kv.reserve(backend.capacity - backend.used + 1)
+    assert (pages.paged_out, backend.used) == (1, 90), "only what the other does not hold is free"
+    if ahead:
+        kv.hold("a", 0.0)
+        kv.bring_back()
+        assert (pages.paged_in, backend.used) == (1, 130)
+    assert serve(kv, backend, [*tokens["a"], 1], "a").cached == 90
+    assert (pages.paged_in, backend.used) == (1, 131)
 
 
 def test_what_other_adapters_computed_is_not_taken() -> None:

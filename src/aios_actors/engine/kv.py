@@ -99,9 +99,10 @@ class KvCache:
         if self._coming.match(reusable, adapters).length >= held.length + WORTHWHILE:
             return None
         target = self._choose(free, held, reusable, conversation, adapters)
-        source = self._source(held, conversation) if held.length else target
+        source = self._source(held, conversation, target)
         hit = self.pages.find(reusable, adapters, resident=held.length)
-        if not self._fits(len(tokens) - (0 if hit else held.length), {target.index, source.index}):
+        shared = self._shared(hit, held, source, target)
+        if not self._fits(len(tokens) - shared, {target.index, source.index}):
             if self.crowded:
                 return None
             self.reserve(self.capacity)  # nothing runs: all parked slots make room
@@ -109,7 +110,8 @@ class KvCache:
         if hit is not None:
             if target.index in self._copied_from | self._copied_to:
                 return None
-            return self._page_in(target, hit, tokens, conversation, adapters)
+            self._fetch(target, hit, tokens, conversation, source, shared)
+            return self._lease(target, tokens, conversation, adapters)
         if self._overlap(target, reusable, adapters) == held.length:
             self._vacate(target, keep=held.length, conversation=conversation)
         else:
@@ -203,10 +205,14 @@ class KvCache:
             return
         self._index()
         target = max(free, key=lambda s: (not s.length, not s.conversation, s.wait(now)))
-        hit = self.pages.find(page.tokens, page.adapters, resident=self._held.match(page.tokens, page.adapters).length)
-        if hit is None or not self._fits(hit.length, sooner):
+        held = self._held.match(page.tokens, page.adapters)
+        hit, source = self.pages.find(page.tokens, page.adapters, resident=held.length), self._source(held, "", target)
+        if hit is None:
             return
-        if self._fetch(target, hit, page.tokens, conversation):
+        shared = self._shared(hit, held, source, target)
+        if not self._fits(hit.length - shared, sooner | {source.index}):
+            return
+        if self._fetch(target, hit, page.tokens, conversation, source, shared):
             target.conversation, target.adapters, target.leased_at, target.due = conversation, page.adapters, now, due
             self._held.insert(target, target.tokens, page.adapters)
             self.brought_back += 1
@@ -299,9 +305,20 @@ class KvCache:
         now = self._clock()
         return min(free, key=lambda s: (s.length > 0, bool(s.conversation), -s.wait(now), s.used, s.index))
 
-    def _source(self, held: Match[Slot], conversation: str) -> Slot:
-        """Whom to copy a shared prefix from."""
-        return max(held.holders(), key=lambda s: (s.conversation == conversation, -s.index))
+    def _source(self, held: Match[Slot], conversation: str, target: Slot) -> Slot:
+        """Whom to copy a shared prefix from; `target` itself if nobody else holds it."""
+        others = [s for s in held.holders() if s is not target] if held.length else []
+        return max(others, key=lambda s: (s.conversation == conversation, -s.index), default=target)
+
+    def _shared(self, hit: Hit | None, held: Match[Slot], source: Slot, target: Slot) -> int:
+        """How many of a request's first tokens take no cells of their own.
+
+        A page brings all of its tokens, or where cells are shared and `source` has the first of them, those beyond.
+        """
+        if hit is None:
+            return held.length
+        beyond = self._pool is not None and hit.page.divisible and source is not target
+        return held.length if beyond else 0
 
     def _overlap(self, slot: Slot, tokens: Tokens, adapters: str) -> int:
         return common_prefix(slot.tokens, tokens) if slot.adapters == adapters else 0
@@ -352,13 +369,13 @@ class KvCache:
         if tokens:
             self._cost.observe_transfer("move", tokens, self._clock() - began)
 
-    def _page_in(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, adapters: str) -> Lease:
-        self._fetch(slot, hit, tokens, conversation)
-        return self._lease(slot, tokens, conversation, adapters)
+    def _fetch(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str, source: Slot, shared: int) -> bool:
+        """Put what a page holds of `tokens` into a slot, the first `shared` of them from `source`.
 
-    def _fetch(self, slot: Slot, hit: Hit, tokens: Tokens, conversation: str) -> bool:
-        """Put what a page holds of `tokens` into a slot; False, and the slot is empty, if the page is of no use."""
-        state = self.pages.load(hit)
+        Returns:
+            Whether the page was of use; if not, the slot is empty.
+        """
+        state = self.pages.load(hit, shared)
         self._vacate(slot, keep=0, conversation=conversation)
         slot.conversation = ""
         if state is None:
@@ -367,7 +384,9 @@ class KvCache:
         restored = self._backend.restore(slot.index, state)
         self._cost.observe_transfer("restore", len(state), self._clock() - began)
         if restored:
-            slot.append(tokens[: hit.length])
+            if shared:
+                self._copy(source, slot, shared)
+            slot.append(tokens[shared : hit.length])
         return restored
 
     def _lease(self, slot: Slot, tokens: Tokens, conversation: str, adapters: str) -> Lease:

@@ -217,8 +217,13 @@ class Model:
         return self._log.explain()
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Make the first `length` tokens of sequence `source` those of `target`, which must be empty."""
-        # Between split streams only a whole copy is possible; what is too much is cut off afterwards.
+        """Make the first `length` tokens of sequence `source` those of `target`, which holds none of these positions.
+
+        Split streams are copied whole, so that `target` must be empty there; what is too much is cut off afterwards.
+        """
+        if self.unified:
+            llama_cpp.llama_memory_seq_cp(self.memory, source, target, 0, length)
+            return
         llama_cpp.llama_memory_seq_cp(self.memory, source, target, -1, -1)
         self.truncate(target, length)
 

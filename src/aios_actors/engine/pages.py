@@ -164,21 +164,25 @@ class PageStore:
         read = sum(page.size for page, _ in parts if page.extent is not None)
         return hit if self._cost.worth_moving(resident, hit.length, ("restore", total), ("read", read)) else None
 
-    def load(self, hit: Hit) -> memoryview | None:
-        """The state of a hit's tokens; None, and the page is gone, if a part of it is damaged or foreign.
+    def load(self, hit: Hit, first: int = 0) -> memoryview | None:
+        """The state of a hit's tokens, from `first` on if its page is divisible.
 
-        None too if the page had to make room for others since it was found.
+        Returns:
+            None if a part of it is damaged or foreign, and the page is gone then; or if the page had to make room for
+            others since it was found.
         """
         if hit.page not in self._tree:
             return None
         states: list[tuple[memoryview, int]] = []
         for page, cells in _parts(hit):
+            if (before := first - page.first) >= cells:
+                continue
             content = self._content(page)
             if content is None:
                 self.refused += 1
                 self._drop(page)
                 return None
-            states.append((content, cells))
+            states.append((cut(content, before), cells - before) if before > 0 else (content, cells))
         self._touch(hit.page)
         self.paged_in += 1
         return states[0][0] if len(states) == 1 and hit.length == len(hit.page.tokens) else join(states)
