@@ -65,11 +65,12 @@ class Mode(NamedTuple):
 
 
 NEARLY_ALL = 0.99
+ONE = {"kv_unified": False}  # no more places than sequences: who does not run has to go
 MODES = (
     Mode("resident", 1, 1),
-    Mode("host memory", 1, 2, {"disk_memory": 0}, paged=True),
-    Mode("disk", 1, 8, {"host_memory": 1 << 20}, paged=True),  # room for a page or two on their way
-    Mode("computed again", 1, 2, {"host_memory": 0, "disk_memory": 0}, wanted=NEARLY_ALL),
+    Mode("host memory", 1, 2, {"disk_memory": 0, **ONE}, paged=True),
+    Mode("disk", 1, 8, {"host_memory": 1 << 20, **ONE}, paged=True),  # room for a page or two on their way
+    Mode("computed again", 1, 2, {"host_memory": 0, "disk_memory": 0, **ONE}, wanted=NEARLY_ALL),
     Mode("8 in a batch, 32 take turns", 8, 32, wanted=NEARLY_ALL),
     Mode("worker killed", 8, 10_000, crash=True, wanted=NEARLY_ALL),
 )
