@@ -23,7 +23,7 @@ Transfer = Literal["save", "restore", "write", "read", "move"]
 _WINDOW = 16
 # So many steps of known kinds make the fit stale; one of a kind of which few were seen does at once.
 _REFIT = 8
-_FIRST_BUDGET, _SMALLEST_BUDGET = 64, 4
+_FIRST_BUDGET, _SMALLEST_BUDGET = 64, 2
 # A step with prefill may take this much longer than the decoders alone; below 1, so that the noise of real steps too
 # stays within twice the time.
 _STRETCH = 0.8
@@ -124,7 +124,7 @@ class CostModel:
         """Tokens of prefill that may join the work of the decoders.
 
         As many as stay within the time even if a token costs more than the fit says by its standard error, and at most
-        1.4 times the largest batch seen lately: further the fit is not trusted. At least 4, or 1 where more passes are
+        1.4 times the largest batch seen lately: further the fit is not trusted. At least 2, or 1 where more passes are
         what takes the time.
 
         Args:
