@@ -86,21 +86,22 @@ def decode_rows(spec: dict[str, WorkerSpec], shape: Shape, steps: int) -> list[R
     for _ in range(steps):
         for name, side in sides.items():
             seconds[name].append(side.step())
-    return _rows(f"a step of {shape}", sides, {name: 1e3 * statistics.median(s) for name, s in seconds.items()}, "ms")
+    return _rows(f"a step of {shape}", sides, {name: 1e3 * statistics.median(s) for name, s in seconds.items()})
 
 
 def prefill_rows(spec: dict[str, WorkerSpec], tokens: int) -> list[Row]:
     """A whole prompt on each side, by token."""
     sides = {name: Bench(each, Shape(1, 0, 1)) for name, each in spec.items()}
     each = {name: 1e3 * side.prefill(0, tokens, 1) / tokens for name, side in sides.items()}
-    return _rows(f"a token of a prompt of {tokens:,}", sides, each, "ms")
+    return _rows(f"a token of a prompt of {tokens:,}", sides, each)
 
 
-def _rows(what: str, sides: dict[str, Bench], figures: dict[str, float], unit: str) -> list[Row]:
+def _rows(what: str, sides: dict[str, Bench], figures: dict[str, float]) -> list[Row]:
+    """The figures, in ms, and their ratio; the contexts go."""
     for side in sides.values():
         side.model.close()
     ours, theirs = figures.values()
-    rows = [Row(f"{what}, {name}", figure, unit) for name, figure in figures.items()]
+    rows = [Row(f"{what}, {name}", figure, "ms") for name, figure in figures.items()]
     return [*rows, Row(what, ours / theirs, "ratio", "llama.cpp's")]
 
 

@@ -316,7 +316,8 @@ def _context_with_kernel(spec: WorkerSpec, pointer: Any, log: LlamaLog) -> _Cont
     if device.uses_gpu(spec) or not attention.suits(spec) or (kernel := attention.offer()) is None:
         return None
     kernel.took_all()
-    made = _Context(attention.with_kernel(spec), _make_context(attention.with_kernel(spec), pointer, log), True)
+    preferred = attention.with_kernel(spec)
+    made = _Context(preferred, _make_context(preferred, pointer, log), True)
     if kernel.took_all():
         return made
     llama_cpp.llama_free(made.pointer)

@@ -12,9 +12,8 @@ enum { PLANS = 2 };
 
 typedef struct {
     Plan plan;
-    const struct ggml_tensor *mask; /* NULL: none is planned */
-    const void *mask_data;
-    int64_t rows, streams, cells;
+    const struct ggml_tensor *tensor; /* the mask's; NULL: none is planned */
+    Mask mask;
 } Planned;
 
 typedef struct {
@@ -35,8 +34,14 @@ static Mask mask_of(const struct ggml_tensor *op) {
     };
 }
 
+static bool is_planned(const Planned *planned, const struct ggml_tensor *tensor, const Mask *mask) {
+    const Mask *known = &planned->mask;
+    return planned->tensor == tensor && known->data == mask->data && known->rows == mask->rows &&
+           known->streams == mask->streams && known->cells == mask->cells;
+}
+
 static void forget_plans(State *state) {
-    for (int i = 0; i < PLANS; i++) state->planned[i].mask = NULL;
+    for (int i = 0; i < PLANS; i++) state->planned[i].tensor = NULL;
 }
 
 /* The layer's KV cache; NULL for keys that were just computed, as those of an encoder. */
@@ -47,26 +52,19 @@ static const void *cache_of(const struct ggml_tensor *keys) {
 /* The plan for an attention. All layers of a pass have the same masks, so it is made once for each. A pass begins
  * where the first layer's cache comes again: llama.cpp computes the layers in their order, each time. */
 static const Plan *plan_for(State *state, const struct ggml_tensor *op) {
-    const struct ggml_tensor *keys = op->src[1], *mask = op->src[3];
+    const struct ggml_tensor *keys = op->src[1];
     const void *cache = cache_of(keys);
     if (!state->first_keys) state->first_keys = cache;
     if (cache == state->first_keys || !cache) forget_plans(state);
-    Mask shape = mask_of(op);
-    for (int i = 0; i < PLANS; i++) {
-        const Planned *known = &state->planned[i];
-        if (known->mask == mask && known->mask_data == mask->data && known->rows == shape.rows &&
-            known->streams == shape.streams && known->cells == shape.cells)
-            return &known->plan;
-    }
+    Mask mask = mask_of(op);
+    for (int i = 0; i < PLANS; i++)
+        if (is_planned(&state->planned[i], op->src[3], &mask)) return &state->planned[i].plan;
     Planned *made = &state->planned[state->next];
     state->next = (state->next + 1) % PLANS;
-    made->mask = NULL;
-    if (!plan_make(&made->plan, &shape, (int)(op->src[0]->ne[2] / keys->ne[2]), state->threads)) return NULL;
+    made->tensor = NULL;
+    if (!plan_make(&made->plan, &mask, (int)(op->src[0]->ne[2] / keys->ne[2]), state->threads)) return NULL;
+    made->tensor = op->src[3];
     made->mask = mask;
-    made->mask_data = mask->data;
-    made->rows = shape.rows;
-    made->streams = shape.streams;
-    made->cells = shape.cells;
     return &made->plan;
 }
 
