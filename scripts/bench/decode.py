@@ -6,7 +6,8 @@ for each width. Same weights, threads and lengths. A shared machine's speed chan
 take turns at each width, and the median of the turns' ratios counts. The last rows are what moving a parked context
 costs.
 
-    python -m scripts.bench.decode [--quick] [--json] [--model GGUF | --shape 135m] [--threads N] [--batched-bench PATH]
+    python -m scripts.bench.decode [--quick] [--json] [--model GGUF | --shape 135m] [--threads N]
+        [--turns N] [--batched-bench PATH]
 """
 
 import argparse
@@ -70,9 +71,14 @@ async def model_info(spec: WorkerSpec) -> ModelInfo:
 
 
 class Ours:
-    """Our worker, or rather two: one for prefill, whose context has room for nothing else."""
+    """Our worker, or rather two: one for prefill, whose context has room for nothing else.
 
-    def __init__(self, decoding: WorkerEndpoint, prefilling: WorkerEndpoint, sizes: Sizes) -> None:
+    With `may_end` nothing keeps generations from ending early, as random weights hardly ever do: only then a device
+    may choose the tokens.
+    """
+
+    def __init__(self, decoding: WorkerEndpoint, prefilling: WorkerEndpoint, sizes: Sizes, *, may_end: bool) -> None:
+        self._may_end = may_end
         self._decoding = decoding
         self._prefilling = prefilling
         self._sizes = sizes
@@ -85,7 +91,9 @@ class Ours:
         if not width:
             return await prefill_rate(self._prefilling, self._vocabulary, sizes.prefill, next(self._prompts))
         endpoint, vocabulary = self._decoding, self._vocabulary
-        return await decode_rate(endpoint, vocabulary, width, sizes.prompt, sizes.out, UNREAD_REPORT_S)
+        return await decode_rate(
+            endpoint, vocabulary, width, sizes.prompt, sizes.out, UNREAD_REPORT_S, may_end=self._may_end
+        )
 
     async def rates(self) -> Rates:
         """All of them."""
@@ -103,7 +111,7 @@ async def ours(spec: WorkerSpec, sizes: Sizes) -> AsyncIterator[Ours]:
         running_worker(replace(spec, context=context, sequences=sequences)) as decoding,
         running_worker(replace(spec, context=sizes.prefill + 1, sequences=1)) as prefilling,
     ):
-        side = Ours(decoding, prefilling, sizes)
+        side = Ours(decoding, prefilling, sizes, may_end=spec.device_sampling)
         for width in (0, 1):
             await side.rate(width)
         yield side
@@ -117,12 +125,17 @@ class Setting(NamedTuple):
 
 
 def settings(info: ModelInfo) -> dict[str, Setting]:
-    """What llama-batched-bench is tried with, by name."""
-    own = ["-ctk", info.kv_type_k, "-ctv", info.kv_type_v]
-    return {
+    """What llama-batched-bench is tried with, by name; memory and waiting threads matter on a CPU alone."""
+    plain = {
         "split": Setting(["-fa", "off"]),
+        "split, flash attention": Setting(["-fa", "on"]),
         "unified": Setting(["-fa", "off", "-kvu"]),
         "unified, flash attention": Setting(["-fa", "on", "-kvu"]),
+    }
+    if info.gpu_layers:
+        return plain
+    own = ["-ctk", info.kv_type_k, "-ctv", info.kv_type_v]
+    return plain | {
         "split, our types of KV": Setting(["-fa", "off", *own]),
         "split, our types of KV and memory": Setting(["-fa", "off", *own, *READ_WEIGHTS], HUGE_PAGES),
         "split, all of ours": Setting(["-fa", "off", *own, *READ_WEIGHTS], HUGE_PAGES | BRIEF_SPINS),
@@ -235,8 +248,8 @@ def prefill(model: Model, ids: tuple[int, ...]) -> None:
     model.logits(1)
 
 
-async def alternate(base: WorkerSpec, bench: BatchedBench, sizes: Sizes) -> list[Row]:
-    """Finds llama-batched-bench's best settings, then lets both sides take turns, width by width."""
+async def alternate(base: WorkerSpec, bench: BatchedBench, sizes: Sizes, number: int) -> list[Row]:
+    """Finds llama-batched-bench's best settings, then lets both sides take turns, width by width, so many times."""
     chosen = settings(await model_info(base))
     tried = {}
     for name, setting in chosen.items():
@@ -245,8 +258,8 @@ async def alternate(base: WorkerSpec, bench: BatchedBench, sizes: Sizes) -> list
     best = best_settings(tried)
     turns: dict[int, list[tuple[float, float]]] = {width: [] for width in (0, *sizes.widths)}
     async with ours(base, sizes) as side:
-        for turn in range(TURNS):
-            print(f"turn {turn + 1} of {TURNS}", file=sys.stderr, flush=True)
+        for turn in range(number):
+            print(f"turn {turn + 1} of {number}", file=sys.stderr, flush=True)
             for width, pairs in turns.items():
                 mine = await side.rate(width)
                 pairs.append((mine, await anyio.to_thread.run_sync(bench.rate, chosen[best[width]], width)))
@@ -261,7 +274,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     program = options.batched_bench or llama_tools.binary("llama-batched-bench")
     if program is not None:
         bench = BatchedBench(program, llama_cpp_flags(model, threads, options.gpu_layers), sizes)
-        rows = anyio.run(alternate, base, bench, sizes)
+        rows = anyio.run(alternate, base, bench, sizes, options.turns)
     else:
         print("llama-batched-bench: skipped, build it with scripts.bench.llama_tools", file=sys.stderr)
         rows = own_rows("aios_actors", base, sizes)
@@ -286,6 +299,7 @@ def main() -> None:
     """Reads the command line, measures, prints the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_engine_arguments(parser)
+    parser.add_argument("--turns", type=int, default=TURNS, help="that both sides take at each width")
     parser.add_argument("--batched-bench", type=Path, help="the binary, if not the one that llama_tools built")
     add_arguments(parser)
     options = parser.parse_args()

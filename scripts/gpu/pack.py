@@ -35,7 +35,8 @@ PLATFORMS = tuple(
 )
 _LEFT_OUT = re.compile(
     r"[^/]+/(\.git(/|$)|\.github/|docs/|tests/"
-    r"|vendor/llama\.cpp/(\.git|docs/|models/|tests/|benches/|media/|ci/|tools/ui/|examples/[^/]+/|conversion/))"
+    r"|vendor/llama\.cpp/(\.git|docs/|models/|tests/|benches/|media/|ci/|examples/[^/]+/|conversion/"
+    r"|tools/ui/(?!CMakeLists\.txt|sources\.cmake|ui\.)))"
 )
 _PYCACHE = re.compile(r"(^|/)__pycache__(/|$)")
 

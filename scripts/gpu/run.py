@@ -1,8 +1,8 @@
 """Builds with CUDA and measures, on a machine without network; lies beside what scripts/gpu/pack.py packed.
 
 Standard library only. Makes an environment from the packed wheels, builds llama.cpp once (its libraries serve our
-engine, its llama-batched-bench is what we are compared with), writes random-weight models of real shapes, and prints
-the tables of the benchmarks. What is done already is not done again.
+engine, its llama-batched-bench and llama-server are what we are compared with), writes random-weight models of real
+shapes, and prints the tables of the benchmarks. What is done already is not done again.
 
     python3 aios-gpu/run.py [--shapes 1b,8b] [--cpu] [--jobs N] [--benches decode,fleet,sampling]
 """
@@ -27,12 +27,14 @@ CMAKE_FLAGS = {
     "LLAMA_OPENSSL": "OFF",
     "LLAMA_BUILD_TESTS": "OFF",
     "LLAMA_BUILD_EXAMPLES": "OFF",
-    "LLAMA_BUILD_SERVER": "OFF",
     "LLAMA_BUILD_APP": "OFF",
+    "LLAMA_BUILD_UI": "OFF",
     "LLAMA_USE_PREBUILT_UI": "OFF",
 }
 CUDA_FLAGS = {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": "native"}
+TARGETS = ("llama-batched-bench", "llama-server")
 BENCHES = ("decode", "fleet", "sampling")
+SERVER_SETTINGS = "default-fa-on,np-fa-on,kvu-fa-on,np-fa-off"
 HAS_PIP = importlib.util.find_spec("pip") is not None
 """Whether this Python has pip. If so it installs into the environment too: some systems' venv cannot bring its own."""
 
@@ -51,7 +53,7 @@ class Run:
         self.environment = home / "environment"
         self.build = home / ("build-cuda" if cuda else "build-cpu")
         self.python = self.environment / "bin" / "python"
-        self.batched_bench = self.build / "bin" / "llama-batched-bench"
+        self.batched_bench, self.server = (self.build / "bin" / target for target in TARGETS)
 
     def prepare(self) -> None:
         """Makes the environment and builds, as far as that is not done."""
@@ -71,20 +73,23 @@ class Run:
         self._call(str(self.python), "-c", "import llama_cpp")
 
     def compile(self) -> None:
-        """Builds llama.cpp's libraries and llama-batched-bench."""
+        """Builds llama.cpp's libraries and its tools."""
         flags = CMAKE_FLAGS | (CUDA_FLAGS if self.cuda else {}) | {"CMAKE_MAKE_PROGRAM": self._tool("ninja")}
         source = self.home / "llama" / "vendor" / "llama.cpp"
         given = [f"-D{name}={value}" for name, value in flags.items()]
         cmake = self._tool("cmake")
         self._call(cmake, "-G", "Ninja", "-S", str(source), "-B", str(self.build), *given)
-        self._call(cmake, "--build", str(self.build), "--target", "llama-batched-bench", "-j", str(self.jobs))
+        self._call(cmake, "--build", str(self.build), "--target", *TARGETS, "-j", str(self.jobs))
 
     def commands(self, shapes: list[str], benches: list[str]) -> list[list[str]]:
         """The benchmarks to be run, as arguments of Python."""
         layers = ("--gpu-layers", "-1" if self.cuda else "0")
         options = {
             "decode": (*layers, "--batched-bench", str(self.batched_bench)),
-            "fleet": (*layers, "--fleets", "A", "--no-probes"),
+            "fleet": (
+                *(*layers, "--fleets", "AB", "--no-probes"),
+                *("--llama-server", str(self.server), "--settings", SERVER_SETTINGS),
+            ),
             "sampling": layers,
         }
         return [

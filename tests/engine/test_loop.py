@@ -179,6 +179,39 @@ def test_a_cancelled_request_ends_at_once_and_leaves_the_others_alone(driver: Dr
     assert len(driver.run()[2].tokens) == 24
 
 
+def test_commands_that_come_while_a_step_is_computed_take_effect(driver: Driver) -> None:
+    engine = driver.engine
+    expected = {number: alone(driver, Submit(number, chat(f"Story {number}"), GREEDY)).tokens for number in (1, 2, 3)}
+    commands = iter(
+        (
+            lambda: engine.submit(Submit(2, chat("Story 2"), GREEDY)),
+            lambda: engine.cancel(1),
+            lambda: engine.submit(Submit(3, chat("Story 3"), GREEDY)),
+            lambda: engine.forget("nobody"),
+            lambda: engine.preempt(3),
+        )
+    )
+    engine.submit(Submit(1, chat("Story 1"), GREEDY))
+    while engine.has_work:
+        driver.events += engine.step(lambda: next(commands, lambda: None)())
+    assert next(commands, None) is None
+    assert {number: driver.finish_of(number) for number in (1, 2, 3)} == {1: "cancelled", 2: "length", 3: "preempted"}
+    for number, tokens in expected.items():
+        told = driver.tokens_of(number)
+        assert told and told == tokens[: len(told)] == driver.results()[number].tokens
+    assert driver.results()[2].tokens == expected[2]
+
+
+def test_work_beside_a_step_is_done_once_for_each_batch(driver: Driver) -> None:
+    computed, beside = [], []
+    decode = driver.engine.model.decode
+    driver.engine.model.decode = lambda *batch: computed.append(decode(*batch)) or computed[-1]  # type: ignore[method-assign, func-returns-value]
+    driver.engine.submit(Submit(1, chat("Tell me"), GREEDY))
+    while driver.engine.has_work:
+        driver.engine.step(lambda: beside.append(len(computed)))
+    assert beside == list(range(1, len(computed) + 1))
+
+
 def test_a_waiting_request_can_be_cancelled_and_preempted(make_engine: MakeEngine) -> None:
     driver = Driver(make_engine(sequences=1))
     for i in range(3):

@@ -25,6 +25,7 @@ class Request(Struct, frozen=True):
         max_tokens: length of the answer, which no end-of-generation token may cut short; with a schema, the most.
         schema: JSON Schema that the answer satisfies; None for free text.
         report_s: how often our own worker tells its tokens, in seconds; 0: with each step.
+        may_end: our own worker lets an end-of-generation token end the answer, and so asks nothing of the logits.
     """
 
     agent: str
@@ -32,6 +33,7 @@ class Request(Struct, frozen=True):
     max_tokens: int
     schema: Mapping[str, Any] | None = None
     report_s: float = 0.0
+    may_end: bool = False
 
 
 class Answer(Struct, frozen=True):

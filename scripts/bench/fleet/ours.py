@@ -76,7 +76,7 @@ class WorkerEndpoint:
     async def complete(self, request: Request, on_first: Callable[[], None] | None = None) -> Answer:
         """See `Endpoint`."""
         constraint = JsonSchema(dict(request.schema)) if request.schema is not None else None
-        sampling = Sampling(max_tokens=request.max_tokens, ignore_eos=constraint is None)
+        sampling = Sampling(max_tokens=request.max_tokens, ignore_eos=constraint is None and not request.may_end)
         submit = Submit(
             next(self._ids),
             TokenPrompt(request.tokens),

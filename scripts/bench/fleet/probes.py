@@ -60,11 +60,20 @@ async def prefill_rate(endpoint: Endpoint, vocabulary: Vocabulary, prompt: int, 
 
 
 async def decode_rate(
-    endpoint: Endpoint, vocabulary: Vocabulary, width: int, prompt: int, out: int, report_s: float = 0.0
+    endpoint: Endpoint,
+    vocabulary: Vocabulary,
+    width: int,
+    prompt: int,
+    out: int,
+    report_s: float = 0.0,
+    *,
+    may_end: bool = False,
 ) -> float:
     """Tokens a second of `width` generations after prompts of `prompt` tokens, while all of them decode."""
     prompts = [vocabulary.draw(prompt, "decode", width, n) for n in range(width)]
-    requests = [Request(f"decode-{width}-{n}", each, out, report_s=report_s) for n, each in enumerate(prompts)]
+    requests = [
+        Request(f"decode-{width}-{n}", each, out, report_s=report_s, may_end=may_end) for n, each in enumerate(prompts)
+    ]
     # Prompts are computed before: else the first generations may be over when the last ones begin.
     await gather(endpoint, [Request(each.agent, each.tokens, 1) for each in requests])
     answers = await gather(endpoint, requests)

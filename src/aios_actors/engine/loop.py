@@ -136,8 +136,12 @@ class Engine:
         if overtakes or ends:
             self.model.abort()
 
-    def step(self) -> tuple[Event, ...]:
-        """Admit, compute one batch, sample; what happened since the last step."""
+    def step(self, meanwhile: Callable[[], None] = lambda: None) -> tuple[Event, ...]:
+        """Admit, compute one batch, sample; what happened since the last step.
+
+        `meanwhile` is called while a GPU computes the batch (a CPU has computed it by then); it may give this engine
+        commands.
+        """
         started = self._clock()
         self._retire()
         self._admit()
@@ -148,7 +152,7 @@ class Engine:
         planned = self._clock()
         if not plan.chunks:
             self._give_up()
-        elif self._compute(plan.chunks):
+        elif self._compute(plan.chunks, meanwhile):
             self._sample([chunk for chunk in plan.chunks if chunk.complete])
             self._cost.observe_step(plan.work, self._clock() - planned)
         self._retire()
@@ -212,7 +216,7 @@ class Engine:
         bisect.insort_left(self._waiting, sequence, key=lambda s: -s.submit.priority)
         return True
 
-    def _compute(self, chunks: list[Chunk]) -> bool:
+    def _compute(self, chunks: list[Chunk], meanwhile: Callable[[], None]) -> bool:
         """Decode the batch and book what is now resident; False if there are no logits to sample."""
         prefill = {c.sequence.id: len(c.tokens) for c in chunks if not c.sequence.started}
         if sum(prefill.values()) >= _WORTH_ABORTING:
@@ -233,6 +237,8 @@ class Engine:
                 self.kv.rewind(sequence.slot, self.kv.slots[sequence.slot].length)
             else:
                 self._fail(sequence, code)
+        meanwhile()
+        self.model.wait()
         return code == _DONE
 
     def _book(self, sequence: Sequence, tokens: list[int]) -> None:

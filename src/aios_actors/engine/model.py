@@ -163,7 +163,7 @@ class Model:
         return self.spec.chat_template or self.metadata("tokenizer.chat_template")
 
     def decode(self, batch: llama_cpp.llama_batch, adapters: str = "") -> int:
-        """Compute a batch with the adapters of a key; llama.cpp's return code.
+        """Compute a batch with the adapters of a key; llama.cpp's return code. A GPU only begins with it: see `wait`.
 
         That is 0 done, 1 no room, 2 aborted, negative an error.
         """
@@ -174,6 +174,10 @@ class Model:
         if self._adapted is not None:
             self._adapted.ended()
         return code
+
+    def wait(self) -> None:
+        """Until the last batch is computed."""
+        llama_cpp.llama_synchronize(self.context)
 
     def _adapt_threads(self) -> None:
         """Leave CPUs to what else runs on them, unless the spec says how many threads there are."""
@@ -192,7 +196,11 @@ class Model:
         return np.frombuffer(memory, np.float32).reshape(rows, self.vocab.size)
 
     def sample_on_device(self, sequence: int, greedy: bool) -> bool:
-        """Let the device choose the likeliest tokens of `sequence` from now on, or not; whether it does."""
+        """Let the device choose the likeliest tokens of `sequence` from now on, or not; whether it does.
+
+        All logits are copied to the host nevertheless. A temperature of 0 would leave one to copy, but llama.cpp then
+        may give the memory of that result to another sequence, where two graphs have the same number of nodes.
+        """
         wanted = greedy and self.spec.device_sampling
         if not wanted:
             if (sampler := self._samplers.pop(sequence, None)) is not None:

@@ -1,8 +1,9 @@
 """One connection to a node, and the engine that serves it: the inside of a worker process.
 
 Contract: `Worker.serve` says `Hello`, loads what `Start` names, and then runs the step loop in the calling thread. A
-reader thread puts the node's frames into a queue; the loop takes them in between two steps and blocks on the queue when
-there is no work. The end of the connection ends the process at once: there is nobody left to work for.
+reader thread puts the node's frames into a queue; the loop takes them in between two steps and while a GPU computes
+one, and blocks on the queue when there is no work. The end of the connection ends the process at once: there is nobody
+left to work for.
 """
 
 from __future__ import annotations
@@ -83,13 +84,17 @@ class Worker:
         while self._running:
             if not (engine.has_work or embedder.has_work):
                 self._rest(engine, embedder)
-            while not self._commands.empty():
-                self._obey(engine, embedder, self._commands.get())
-            events = engine.step() if engine.has_work else ()
+            self._take_commands(engine, embedder)
+            events = engine.step(lambda: self._take_commands(engine, embedder)) if engine.has_work else ()
             if events:
                 self._send(Step(events))
             for embedded in embedder.step() if embedder.has_work else ():
                 self._send(embedded)
+
+    def _take_commands(self, engine: Engine, embedder: Embedder) -> None:
+        """Obey what has come."""
+        while not self._commands.empty():
+            self._obey(engine, embedder, self._commands.get())
 
     def _rest(self, engine: Engine, embedder: Embedder) -> None:
         """Without work, wait for a command, or until it is time to bring a conversation back."""

@@ -29,6 +29,9 @@ SOURCES = {
     "vendor/llama.cpp/models/ggml-vocab.gguf": False,
     "vendor/llama.cpp/tests/test.cpp": False,
     "vendor/llama.cpp/tools/ui/index.html": False,
+    "vendor/llama.cpp/tools/ui/src/ui.ts": False,
+    "vendor/llama.cpp/tools/ui/CMakeLists.txt": True,
+    "vendor/llama.cpp/tools/ui/ui.cpp.in": True,
 }
 
 
