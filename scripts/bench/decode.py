@@ -87,12 +87,12 @@ class Ours:
 
     async def rate(self, width: int) -> float:
         """Tokens a second at a width, or with 0 of prefill."""
-        sizes = self._sizes
+        sizes, vocabulary, number = self._sizes, self._vocabulary, next(self._prompts)
         if not width:
-            return await prefill_rate(self._prefilling, self._vocabulary, sizes.prefill, next(self._prompts))
-        endpoint, vocabulary = self._decoding, self._vocabulary
+            return await prefill_rate(self._prefilling, vocabulary, sizes.prefill, number)
+        lengths = sizes.prompt, sizes.out
         return await decode_rate(
-            endpoint, vocabulary, width, sizes.prompt, sizes.out, UNREAD_REPORT_S, may_end=self._may_end
+            self._decoding, vocabulary, width, *lengths, UNREAD_REPORT_S, number=number, may_end=self._may_end
         )
 
     async def rates(self) -> Rates:

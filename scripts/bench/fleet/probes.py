@@ -67,14 +67,18 @@ async def decode_rate(
     out: int,
     report_s: float = 0.0,
     *,
+    number: int = 0,
     may_end: bool = False,
 ) -> float:
-    """Tokens a second of `width` generations after prompts of `prompt` tokens, while all of them decode."""
-    prompts = [vocabulary.draw(prompt, "decode", width, n) for n in range(width)]
+    """Tokens a second of `width` generations after prompts of `prompt` tokens, while all of them decode.
+
+    The prompts share nothing with those of another `number`, so they are computed just before.
+    """
+    prompts = [vocabulary.draw(prompt, "decode", width, n, number) for n in range(width)]
     requests = [
         Request(f"decode-{width}-{n}", each, out, report_s=report_s, may_end=may_end) for n, each in enumerate(prompts)
     ]
-    # Prompts are computed before: else the first generations may be over when the last ones begin.
+    # Before: else the first generations may be over when the last ones begin.
     await gather(endpoint, [Request(each.agent, each.tokens, 1) for each in requests])
     answers = await gather(endpoint, requests)
     if min(each.stamps[-1] for each in answers) <= max(each.stamps[0] for each in answers):
