@@ -151,6 +151,8 @@ class KvCache:
         """
         if self._pool is None:
             return self.capacity
+        if self._pool.free >= cells:
+            return self._pool.free
         parked = [s for s in self.slots if s.length and not s.leased and s.index not in spare]
         now = self._clock()
         for slot in sorted(parked, key=lambda s: (bool(s.conversation), -s.wait(now), s.used)):

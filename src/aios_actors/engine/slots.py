@@ -33,6 +33,15 @@ class CellPool:
         self._holders[cells] = 1
         return cells
 
+    def take_one(self) -> np.int32:
+        """A cell that was free. Raises `ValueError` if there is none."""
+        if not self.free:
+            raise ValueError("a cell is wanted and none is free")
+        self.free -= 1
+        cell: np.int32 = self._free[self.free]
+        self._holders[cell] = 1
+        return cell
+
     def share(self, cells: npt.NDArray[np.int32]) -> None:
         """One more slot holds these cells."""
         self._holders[cells] += 1
@@ -69,11 +78,16 @@ class Slot:
 
     def append(self, tokens: Sequence[int] | Tokens) -> None:
         """Note that the KV of `tokens` was computed or restored."""
-        end = self.length + len(tokens)
-        self._buffer[self.length : end] = tokens
-        if self._pool is not None:
-            self._cells[self.length : end] = self._pool.take(len(tokens))
-        self.length = end
+        if len(tokens) == 1:  # as at each step of a decoder: a slice of one takes five times as long
+            self._buffer[self.length] = tokens[0]
+            if self._pool is not None:
+                self._cells[self.length] = self._pool.take_one()
+        else:
+            end = self.length + len(tokens)
+            self._buffer[self.length : end] = tokens
+            if self._pool is not None:
+                self._cells[self.length : end] = self._pool.take(len(tokens))
+        self.length += len(tokens)
 
     def share(self, source: Slot, length: int) -> None:
         """Note that this slot, which is empty, got the first `length` tokens of `source`."""
