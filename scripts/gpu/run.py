@@ -34,7 +34,7 @@ CMAKE_FLAGS = {
 CUDA_FLAGS = {"GGML_CUDA": "ON", "CMAKE_CUDA_ARCHITECTURES": "native"}
 TARGETS = ("llama-batched-bench", "llama-server")
 BENCHES = ("decode", "fleet", "sampling")
-SERVER_SETTINGS = "default-fa-on,np-fa-on,kvu-fa-on,np-fa-off"
+FLEETS = ("--fleets", "AB", "--no-probes", "--settings", "default-fa-on,np-fa-on,kvu-fa-on,np-fa-off")
 HAS_PIP = importlib.util.find_spec("pip") is not None
 """Whether this Python has pip. If so it installs into the environment too: some systems' venv cannot bring its own."""
 
@@ -86,10 +86,7 @@ class Run:
         layers = ("--gpu-layers", "-1" if self.cuda else "0")
         options = {
             "decode": (*layers, "--batched-bench", str(self.batched_bench)),
-            "fleet": (
-                *(*layers, "--fleets", "AB", "--no-probes"),
-                *("--llama-server", str(self.server), "--settings", SERVER_SETTINGS),
-            ),
+            "fleet": (*layers, *FLEETS, "--llama-server", str(self.server)),
             "sampling": layers,
         }
         return [

@@ -78,7 +78,7 @@ async def decode_rate(
     requests = [
         Request(f"decode-{width}-{n}", each, out, report_s=report_s, may_end=may_end) for n, each in enumerate(prompts)
     ]
-    # Before: else the first generations may be over when the last ones begin.
+    # Prompts come first: else the first generations may be over when the last ones begin.
     await gather(endpoint, [Request(each.agent, each.tokens, 1) for each in requests])
     answers = await gather(endpoint, requests)
     if min(each.stamps[-1] for each in answers) <= max(each.stamps[0] for each in answers):
