@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aios_actors.engine import device
 from aios_actors.engine.batch import Batch
 from aios_actors.engine.model import Model
 from aios_actors.engine.threads import PAUSE_S, PERIOD_S, Load, Threads, _busy_ticks, read_load
@@ -126,12 +127,28 @@ def test_the_number_of_threads_changes_nothing_of_the_output(make_model: Callabl
     assert np.array_equal(*seen)
 
 
+@pytest.mark.parametrize(("tokens", "expected"), [(1, 1), (3, 1), (4, 3), (30, 3)])
+def test_a_small_model_takes_the_free_threads_for_wide_batches_alone(
+    make_model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, tokens: int, expected: int
+) -> None:
+    model = make_model(threads=0)
+    assert decoding_threads(model, monkeypatch, tokens) == expected
+
+
 def test_a_model_whose_threads_nobody_named_takes_what_is_free(
     make_model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = make_model(threads=0)
+    monkeypatch.setattr(device, "SINGLE_THREAD_BYTES", 0)
+    monkeypatch.setattr(device, "usable_cpus", lambda: 2)
+    assert decoding_threads(make_model(threads=0), monkeypatch, 1) == 3
+
+
+def decoding_threads(model: Model, monkeypatch: pytest.MonkeyPatch, tokens: int) -> int:
+    """How many threads a batch of so many tokens has where three are free."""
     monkeypatch.setattr(model, "_adapted", Threads(3, lambda: None))
     batch = Batch(model.batch)
-    batch.add(0, [5, 6], 0, outputs=1)
+    batch.add(0, list(range(5, 5 + tokens)), 0, outputs=1)
     assert model.decode(batch.raw) == 0
-    assert llama_cpp.llama_n_threads(model.context) == llama_cpp.llama_n_threads_batch(model.context) == 3
+    number = llama_cpp.llama_n_threads(model.context)
+    assert llama_cpp.llama_n_threads_batch(model.context) == number
+    return int(number)

@@ -40,9 +40,11 @@ _SPLIT_MODES = {
 }
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 DEFAULT_CONTEXT_LIMIT = 8192
-# Below this size a second thread costs more at llama.cpp's barriers than it computes: with 3 MB of weights one thread
-# decodes as fast as two on an idle machine, and two to nine times as fast on a busy one.
+# Below this size a second thread costs a narrow batch more at llama.cpp's barriers than it computes: with 3 MB of
+# weights one thread decodes one sequence as fast as two on an idle machine, and two to nine times as fast on a busy
+# one. Eight sequences take 1.2 ms with two threads and 2.1 with one: a batch of so many tokens gets two.
 SINGLE_THREAD_BYTES = 24 << 20
+WIDE_TOKENS, WIDE_THREADS = 4, 2
 
 
 class SpecError(Exception):

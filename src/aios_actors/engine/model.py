@@ -23,6 +23,7 @@ import structlog
 from aios_actors.engine import attention, device, gguf
 from aios_actors.engine.abort import AbortFlag
 from aios_actors.engine.adapters import AdapterError, Adapters
+from aios_actors.engine.machine import usable_cpus
 from aios_actors.engine.protocol import StartErrorCode
 from aios_actors.engine.spec import ModelInfo, WorkerSpec
 from aios_actors.engine.threads import Threads
@@ -104,8 +105,10 @@ class Model:
         self.unified = bool(params.kv_unified)
         self._flash_attention = {0: "off", 1: "on"}.get(params.flash_attn_type, "auto")
         self._abort = AbortFlag(context)
-        named = spec.threads or spec.threads_batch or params.n_threads == 1
-        self._adapted = None if named else Threads(params.n_threads)
+        small = params.n_threads == 1
+        most = min(device.WIDE_THREADS, usable_cpus()) if small else params.n_threads
+        self._adapted = None if spec.threads or spec.threads_batch else Threads(most)
+        self._single = device.WIDE_TOKENS if small else 0  # a batch of fewer tokens has one thread
         self._header = header
         self._log = log
         self._samplers: dict[int, Any] = {}
@@ -168,7 +171,7 @@ class Model:
         That is 0 done, 1 no room, 2 aborted, negative an error.
         """
         self.adapters.apply(adapters)
-        self._adapt_threads()
+        self._adapt_threads(batch.n_tokens)
         self._abort.lower()
         code = int(llama_cpp.llama_decode(self.context, batch))
         if self._adapted is not None:
@@ -179,11 +182,11 @@ class Model:
         """Until the last batch is computed."""
         llama_cpp.llama_synchronize(self.context)
 
-    def _adapt_threads(self) -> None:
+    def _adapt_threads(self, tokens: int) -> None:
         """Leave CPUs to what else runs on them, unless the spec says how many threads there are."""
-        if self._adapted is not None and (wanted := self._adapted.wanted()) != llama_cpp.llama_n_threads(self.context):
-            llama_cpp.llama_set_n_threads(self.context, wanted, wanted)
-            structlog.get_logger("engine").debug("threads", number=wanted)
+        if self._adapted is not None:
+            number = 1 if tokens < self._single else self._adapted.wanted()
+            llama_cpp.llama_set_n_threads(self.context, number, number)
 
     def abort(self) -> None:
         """Make the decode call under way return 2 soon; from any thread. Without one it does nothing."""

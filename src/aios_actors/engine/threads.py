@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from msgspec import Struct
 
 PERIOD_S = 0.5
@@ -79,7 +80,10 @@ class Threads:
             load, before = self._read(), self._before
             if load is not None and before is not None:
                 others = (load.busy - before.busy - (load.own - before.own)) / (now - self._since)
-                self._number = max(1, min(self._most, load.cpus - math.ceil(others - IGNORED)))
+                number = max(1, min(self._most, load.cpus - math.ceil(others - IGNORED)))
+                if number != self._number:
+                    structlog.get_logger("engine").debug("threads", number=number, others=round(others, 2))
+                self._number = number
             self._since, self._before = now, load
         return self._number
 
