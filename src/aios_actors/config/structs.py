@@ -106,8 +106,8 @@ class WorkerConfig(ConfigStruct, frozen=True):
             that on a CPU those are read, which computes faster, that take at most an eighth of the memory.
         mlock: whether weights are kept from being swapped out.
         device_sampling: whether the GPU chooses the tokens of greedy calls without constraint, penalties, bias and log
-            probabilities. The output is the same, and comes up to a tenth faster if nearly all calls are such; where
-            kinds of calls alternate, each change stops all for some 40 ms.
+            probabilities. The output is the same; on an H100 it was no faster, and stops all for some 40 ms where calls
+            of several kinds take turns.
         speculate: "auto" computes tokens that a text's own repetitions foretell while that pays, "on" always, "off"
             never; the output is the same.
         host_memory: bytes of main memory for the KV of conversations that have no place in the cache.

@@ -39,8 +39,7 @@ class WorkerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     unnamed file in `disk_folder` (empty: the system's folder for temporary files). `speculate`: prompt-lookup drafts as
     long as they pay (auto), always (on) or never. `adapters` are LoRA files by name. `pooling` makes embeddings of
     token vectors; auto is what the model's metadata name, if they do. `device_sampling`: greedy requests without
-    constraint, penalties, bias and log probabilities have their tokens chosen where the logits are, so that these need
-    not be read.
+    constraint, penalties, bias and log probabilities have their tokens chosen where the logits are.
     """
 
     model_path: str
