@@ -202,10 +202,17 @@ def test_commands_that_come_while_a_step_is_computed_take_effect(driver: Driver)
     assert driver.results()[2].tokens == expected[2]
 
 
-def test_work_beside_a_step_is_done_once_for_each_batch(driver: Driver) -> None:
-    computed, beside = [], []
-    decode = driver.engine.model.decode
-    driver.engine.model.decode = lambda *batch: computed.append(decode(*batch)) or computed[-1]  # type: ignore[method-assign, func-returns-value]
+def test_work_beside_a_step_is_done_once_for_each_batch(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = driver.engine.model
+    computed: list[int] = []
+    beside: list[int] = []
+    decode = model.decode
+
+    def counted(batch: llama_cpp.llama_batch, adapters: str) -> int:
+        computed.append(decode(batch, adapters))
+        return computed[-1]
+
+    monkeypatch.setattr(model, "decode", counted)
     driver.engine.submit(Submit(1, chat("Tell me"), GREEDY))
     while driver.engine.has_work:
         driver.engine.step(lambda: beside.append(len(computed)))

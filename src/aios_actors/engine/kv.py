@@ -111,8 +111,7 @@ class KvCache:
             if target.index in self._copied_from | self._copied_to:
                 return None
             self._fetch(target, hit, tokens, conversation, source, shared)
-            return self._lease(target, tokens, conversation, adapters)
-        if self._overlap(target, reusable, adapters) == held.length:
+        elif self._overlap(target, reusable, adapters) == held.length:
             self._vacate(target, keep=held.length, conversation=conversation)
         else:
             self._vacate(target, keep=0, conversation=conversation)

@@ -1,6 +1,6 @@
 """How many threads llama.cpp gets: as many as there are CPUs that nothing else keeps busy.
 
-Contract: `Threads.wanted` is asked before each decode call and looks at the CPUs' load twice a second. llama.cpp's
+Contract: `Threads.wanted` is asked before a decode call and looks at the CPUs' load at most twice a second. llama.cpp's
 threads meet hundreds of times a step, so one that shares its CPU with a tool holds all others up. With two threads on
 two CPUs, one of them taken by another process, 1, 4, 8 and 16 sequences of a 135M model decoded 36, 55, 73 and 90
 tokens/s, and with one thread 58, 64, 86 and 104. Where the load cannot be read, it is always the most.
